@@ -1,0 +1,53 @@
+"""TensorFlow and Keras 2 for all of Convoy, imported on first use.
+
+Every module says ``from models.stack import keras, tf``. That keeps two promises: settings, help and schemas load without
+TensorFlow (2 seconds saved on each ``--help``), and ``TF_USE_LEGACY_KERAS=1`` is set before TensorFlow is imported
+(`models/__init__.py` sees to it), without which keras-cv and tensorflow-model-optimization mix Keras 2 and Keras 3.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
+
+
+def require_legacy_keras() -> None:
+    """Chooses Keras 2 for this process.
+
+    Raises:
+        ImportError: Keras 3 was chosen by the environment, or TensorFlow was imported before Keras 2 could be chosen.
+    """
+    chosen = os.environ.get(LEGACY_KERAS)
+    if chosen not in (None, "1") or (chosen is None and "tensorflow" in sys.modules):
+        raise ImportError(
+            f"Convoy runs on Keras 2, but Keras 3 was chosen ({LEGACY_KERAS}={chosen}, TensorFlow "
+            f"{'already' if 'tensorflow' in sys.modules else 'not yet'} imported). "
+            f"Set {LEGACY_KERAS}=1 in the environment, or import Convoy before TensorFlow."
+        )
+    os.environ[LEGACY_KERAS] = "1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+class LazyModule:
+    """A stand-in for a module that is imported when the first attribute is asked for."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = self.__dict__[attribute] = getattr(importlib.import_module(self._name), attribute)
+        return value
+
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tf_keras as keras
+else:
+    tf = LazyModule("tensorflow")
+    keras = LazyModule("tf_keras")
+
+__all__ = ["LazyModule", "keras", "require_legacy_keras", "tf"]

@@ -1,0 +1,74 @@
+"""What an augmentation is.
+
+An operation (settings) draws its random parameters once a batch, one set an example, and gives a transform that holds
+them. Transforms that follow each other are fused where that is exact or better; the result is applied once to every
+field of the batch that it concerns (the picture today; boxes and masks with the same parameters later).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from models.settings import Settings
+from models.stack import tf
+from pipeline.data.example import Example
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class PictureShape:
+    """The size of a batch's pictures in pixels."""
+
+    height: int
+    width: int
+    channels: int
+
+
+class Transform(ABC):
+    """A change with known parameters for each example of a batch."""
+
+    @abstractmethod
+    def __call__(self, examples: Example) -> Example:
+        """The batch with this change made: `image` uint8 [B,H,W,C] -> uint8 of the same shape, rounded and clipped."""
+
+    def then(self, later: Transform) -> Transform | None:
+        """One transform that does this and then `later`, or None where they have to stay two."""
+        return None
+
+
+class Augmentation(Settings):
+    """What all augmentations have in common."""
+
+    probability: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Share of the examples that are changed, drawn anew for each example and epoch."""
+
+
+class PictureOperation(Augmentation, ABC):
+    """An augmentation of pictures that already have the model's size."""
+
+    num_draws: ClassVar[int]
+    """Uniform numbers needed for one example; number 0 decides whether the example is changed at all."""
+
+    @abstractmethod
+    def transform(self, draws: tf.Tensor, shape: PictureShape) -> Transform:
+        """The transform for a batch: draws float32 [B, num_draws] in [0, 1)."""
+
+    def applies(self, draws: tf.Tensor) -> tf.Tensor:
+        """1 for the examples that are changed, else 0: float32 [B]."""
+        return tf.cast(draws[:, 0] < self.probability, tf.float32)
+
+
+def between(draws: tf.Tensor, low: float, high: float) -> tf.Tensor:
+    """Numbers in [0, 1) spread over [low, high)."""
+    return low + draws * (high - low)
+
+
+def to_uint8(pixels: tf.Tensor) -> tf.Tensor:
+    """Float pixels rounded to the nearest of 0..255."""
+    return tf.cast(tf.clip_by_value(tf.round(pixels), 0.0, 255.0), tf.uint8)

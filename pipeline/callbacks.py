@@ -1,0 +1,275 @@
+"""What happens between the steps of `keras.Model.fit`. Kept light: a step must not wait for any of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tf_keras as keras
+
+from pipeline.averaging import AveragedWeights
+from pipeline.checkpoints import Checkpoints, Position
+from pipeline.errors import Interrupted, TrainingError
+from pipeline.files import new_file, write_file
+from pipeline.tasks.base import Metric
+
+Logs = dict[str, Any]
+Progress = Callable[..., None]
+REFRESH_SECONDS = 0.5
+
+
+class Callback(keras.callbacks.Callback):
+    """A callback that takes logs as tensors, so that Keras does not copy all of them at each step."""
+
+    _supports_tf_logs = True
+
+
+class StepCounter(Callback):
+    """Counts steps into the position, and stops at once where the loss is not finite."""
+
+    def __init__(self, position: Position):
+        super().__init__()
+        self.position = position
+        self.step = int(position.step)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Raises TrainingError naming the step."""
+        self.step += 1
+        loss = float((logs or {})["loss"])
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"The loss became {loss} at step {self.step}. Lower task or train learning rates "
+                "(train.optimizer.learning_rate), set train.optimizer.clip_norm=1.0, add train.schedule.warmup_epochs=1, "
+                "and look at the data near that step."
+            )
+        self.position.step.assign(self.step)
+
+
+class Averaging(Callback):
+    """Keeps the averaged weights, and puts them in place while the model is validated."""
+
+    def __init__(self, average: AveragedWeights, position: Position):
+        super().__init__()
+        self.average = average
+        self.position = position
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Moves the average."""
+        self.average.update(self.position.step)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """The average is what is validated."""
+        self.average.swap()
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Training goes on with the weights themselves."""
+        self.average.swap()
+
+
+class ExactValidationLoss(Callback):
+    """Corrects `val_loss` for the padding of the last batch, which Keras counts as examples with a loss of 0."""
+
+    def __init__(self, num_examples: int, batch_size: int):
+        super().__init__()
+        padded = math.ceil(num_examples / batch_size) * batch_size
+        self.factor = padded / max(num_examples, 1)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Scales the sum back to a mean over the real examples."""
+        if logs and "val_loss" in logs:
+            logs["val_loss"] = logs["val_loss"] * self.factor
+
+
+class BestWeights(Callback):
+    """Keeps the weights with the best validation metric, and stops where it has not improved for long enough.
+
+    Args:
+        file: where the best weights go, `.h5`.
+        monitor: name without `val_`, and direction.
+        patience: epochs without improvement after which training stops; None never stops.
+        steps_per_epoch: to count patience in.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        monitor: Metric,
+        position: Position,
+        average: AveragedWeights | None,
+        patience: float | None,
+        steps_per_epoch: int,
+    ):
+        super().__init__()
+        self.file, self.monitor, self.position, self.average = file, monitor, position, average
+        self.patience_steps = math.inf if patience is None else patience * steps_per_epoch
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Compares, saves, stops."""
+        value = (logs or {}).get(f"val_{self.monitor.name}")
+        if value is None:
+            return
+        best = float(self.position.best)
+        if math.isnan(best) or self.monitor.drop(best, float(value)) < 0:
+            self.position.best.assign(float(value))
+            self.position.best_step.assign(self.position.step)
+            self.save()
+        elif int(self.position.step) - int(self.position.best_step) >= self.patience_steps:
+            self.model.stop_training = True
+
+    def save(self) -> None:
+        """Writes the weights that were validated, whole or not at all."""
+        if self.average is not None:
+            self.average.swap()
+        save_weights(self.model, self.file)
+        if self.average is not None:
+            self.average.swap()
+
+
+def save_weights(model: keras.Model, file: Path) -> None:
+    """Writes a model's weights to `file`, `.h5`, whole or not at all."""
+    with new_file(file) as temporary:
+        model.save_weights(temporary)
+
+
+class Saving(Callback):
+    """Saves a checkpoint at the end of each epoch and, if asked for, every so many steps."""
+
+    def __init__(self, checkpoints: Checkpoints, every_steps: int | None):
+        super().__init__()
+        self.checkpoints = checkpoints
+        self.every_steps = every_steps
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Saves in the middle of an epoch."""
+        if self.every_steps and int(self.checkpoints.position.step) % self.every_steps == 0:
+            self.checkpoints.save()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Saves after the validation, whose result is in the position."""
+        self.checkpoints.save()
+
+
+class GracefulStop(Callback):
+    """Turns Ctrl-C and SIGTERM into: finish the step, save a checkpoint, say how to resume."""
+
+    def __init__(self, checkpoints: Checkpoints):
+        super().__init__()
+        self.checkpoints = checkpoints
+        self.received: int | None = None
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> GracefulStop:
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def note(self, number: int, frame: object) -> None:
+        """Signal handler; a second signal ends the process at once."""
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Raises Interrupted once a signal came."""
+        if self.received is None:
+            return
+        self.checkpoints.save()
+        name = signal.Signals(self.received).name
+        raise Interrupted(f"Stopped by {name} after step {int(self.checkpoints.position.step)}; go on with --resume.")
+
+
+class History(Callback):
+    """Writes RUN/history.csv, one row an epoch, and measures the speed of training without start-up and validation."""
+
+    def __init__(self, file: Path, phase: str, position: Position, batch_size: int):
+        super().__init__()
+        self.file, self.phase, self.position, self.batch_size = file, phase, position, batch_size
+        self.rows = [row for row in read_history(file) if int(row["step"]) <= int(position.step)]
+        self.warm = False
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Starts the clock."""
+        self.began = self.last = time.perf_counter()
+        self.pictures = 0
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """The first step traces the graph, so the clock starts after it."""
+        self.last = time.perf_counter()
+        if not self.warm:
+            self.warm, self.began = True, self.last
+        else:
+            self.pictures += self.batch_size
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Adds the epoch's row."""
+        seconds = self.last - self.began
+        row: dict[str, Any] = {
+            "step": int(self.position.step),
+            "epoch": epoch + 1,
+            "phase": self.phase,
+            "learning_rate": float(keras.backend.get_value(self.model.optimizer.learning_rate)),
+            "seconds": round(seconds, 3),
+            "images_per_second": round(self.pictures / seconds, 2) if self.pictures else "",
+            **{name: float(value) for name, value in (logs or {}).items()},
+        }
+        self.rows.append({name: str(value) for name, value in row.items()})
+        write_history(self.file, self.rows)
+
+
+def read_history(file: Path) -> list[dict[str, str]]:
+    """The rows of a history file; none where there is no file."""
+    if not file.exists():
+        return []
+    with file.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def write_history(file: Path, rows: list[dict[str, str]]) -> None:
+    """Writes all rows, whole or not at all; a column that a row lacks stays empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_file(file, text.getvalue())
+
+
+class ProgressBar(Callback):
+    """Tells a progress display the step, loss, metric and speed, at most twice a second."""
+
+    def __init__(self, progress: Progress, position: Position, total_steps: int, batch_size: int):
+        super().__init__()
+        self.progress, self.position, self.total_steps, self.batch_size = progress, position, total_steps, batch_size
+        self.shown_at = self.shown_step = 0.0
+        self.fields: dict[str, str] = {}
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Refreshes when due."""
+        now = time.perf_counter()
+        if now - self.shown_at < REFRESH_SECONDS:
+            return
+        step = int(self.position.step)
+        if self.shown_at:
+            self.fields["pictures/s"] = f"{(step - self.shown_step) * self.batch_size / (now - self.shown_at):,.0f}"
+        self.shown_at, self.shown_step = now, step
+        self.show(step, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Shows the validation metrics."""
+        self.show(int(self.position.step), logs)
+
+    def show(self, step: int, logs: Logs | None) -> None:
+        """Passes the numbers on as short text."""
+        self.fields |= {name: f"{float(value):.4f}" for name, value in (logs or {}).items()}
+        self.progress(step, self.total_steps, **self.fields)

@@ -1,0 +1,358 @@
+"""The command line `convoy VERB ...`. Nothing heavy is imported before a verb needs it: `--help` has to be quick."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from pipeline import console
+from pipeline.console import Level, terminal
+from pipeline.errors import ConfigError, ConvoyError, Interrupted, RunError, VerificationError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from pipeline.config import Config
+    from pipeline.run import Run
+
+FAULT = 70
+"""Exit code of a fault in Convoy itself (EX_SOFTWARE of sysexits.h)."""
+
+EPILOG = (
+    "[bold]Exit codes[/bold]: 0 done, 1 something else is wrong, 2 configuration or command line, 3 data, 4 training, "
+    "5 export, 6 an exported file misses its limits, 7 the Run folder cannot be used, 8 disk full or not writable, "
+    "70 a fault in Convoy, 130 stopped by Ctrl-C or SIGTERM (a Run can then be resumed)."
+)
+
+app = typer.Typer(
+    name="convoy",
+    help="From pictures to a verified SavedModel and TFLite files, with one configuration file.",
+    epilog=EPILOG,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, or the folder of an earlier Run.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Settings that go before the file's, such as train.epochs=3."),
+]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option("--run", metavar="DIR", help="The Run folder. Default: the configuration's `run`, else runs/NAME."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the training that was stopped in this Run.")]
+
+OUTPUT_OPTIONS = {
+    "json": Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")],
+    "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="Only results, warnings and errors.")],
+    "verbose": Annotated[bool, typer.Option("--verbose", "-v", help="More messages, library logs, tracebacks.")],
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage works on."""
+
+    config: Config
+    run: Run
+
+
+def verb(function: Callable[..., None]) -> Callable[..., None]:
+    """Makes a function a verb of `convoy`, with the options that all verbs share."""
+
+    @functools.wraps(function)
+    def command(*, json: bool, quiet: bool, verbose: bool, **arguments: Any) -> None:
+        if quiet and verbose:
+            raise ConfigError("--quiet and --verbose exclude each other; give one of them.")
+        level = Level.QUIET if quiet else Level.VERBOSE if verbose else Level.NORMAL
+        terminal.configure(level, as_json=json)
+        _quieten_libraries(level)
+        with redirect_stdout(sys.stderr) if json else nullcontext():
+            function(**arguments)
+
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+        for name, annotation in OUTPUT_OPTIONS.items()
+    ]
+    own = inspect.signature(function, eval_str=True)
+    command.__signature__ = own.replace(parameters=[*own.parameters.values(), *shared])  # type: ignore[attr-defined]
+    return app.command()(command)
+
+
+@verb
+def run(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None, resume: Resume = False) -> None:
+    """Do all of it: prepare, train, evaluate, compress, export, verify, report."""
+    with _job("run", config, overrides, run) as job:
+        from pipeline import stages
+
+        stages.run_all(job.config, job.run, resume=resume)
+
+
+@verb
+def prepare(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None) -> None:
+    """Read the source once, check every picture, and write sharded records."""
+    with _job("prepare", config, overrides, run) as job:
+        from pipeline import stages
+
+        stages.prepare(job.config, job.run)
+
+
+@verb
+def train(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None, resume: Resume = False) -> None:
+    """Train the network; prepares the data first where that has not been done."""
+    with _job("train", config, overrides, run) as job:
+        from pipeline import stages
+
+        stages.train(job.config, job.run, resume=resume)
+
+
+@verb
+def evaluate(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None) -> None:
+    """Score the trained model on the test split (validation where there is none)."""
+    with _job("evaluate", config, overrides, run) as job:
+        from pipeline import stages
+
+        stages.evaluate(job.config, job.run)
+
+
+@verb
+def compress(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None) -> None:
+    """Make the smaller variants of the trained model."""
+    with _job("compress", config, overrides, run) as job:
+        from pipeline import stages
+
+        stages.compress(job.config, job.run)
+
+
+@verb
+def export(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None) -> None:
+    """Write the SavedModel, the TFLite files and their contract."""
+    with _job("export", config, overrides, run) as job:
+        from pipeline import stages
+
+        stages.export(job.config, job.run)
+
+
+@verb
+def verify(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None) -> None:
+    """Run every exported file over the evaluation data; exit code 6 where one misses its limits."""
+    with _job("verify", config, overrides, run) as job:
+        from pipeline import stages
+
+        stages.verify(job.config, job.run)
+
+
+@verb
+def report(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None) -> None:
+    """Write one self-contained HTML page about the Run."""
+    with _job("report", config, overrides, run) as job:
+        from pipeline import stages
+
+        stages.report(job.config, job.run)
+
+
+@verb
+def predict(
+    model: Annotated[
+        Path, typer.Argument(metavar="RUN_OR_EXPORT", help="A Run, a SavedModel folder or a .tflite file.")
+    ],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Pictures, or folders of them.")],
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", metavar="FOLDER", help="Also write the pictures with their answers drawn on."),
+    ] = None,
+) -> None:
+    """Answer for pictures: a table, JSON, or pictures with the answer drawn on."""
+    from pipeline import predict as prediction
+
+    answers = prediction.predict(model, files)
+    if draw:
+        prediction.draw(answers, draw)
+    terminal.answer({"predictions": [answer.as_document() for answer in answers]}, prediction.as_table(answers))
+    prediction.require_all(answers)
+
+
+@verb
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of data, or a CSV or Parquet table.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write. Default: NAME.yaml here; - for stdout."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Look at a folder of data, say what is in it, and write a configuration that runs."""
+    from pipeline import inspect_folder, starting_config
+
+    found = inspect_folder.inspect(folder)
+    target = output or Path(f"{folder.resolve().stem}.yaml")
+    text = starting_config.configuration(found, target)
+    if str(target) == "-":
+        terminal.answer({"found": found.as_document(), "configuration": text}, text)
+        return
+    starting_config.write(text, target, force=force)
+    view = f"{found.as_text()}\n\nWrote {target}. Next: convoy run {target}"
+    terminal.answer({"found": found.as_document(), "file": str(target)}, view)
+
+
+@verb
+def doctor() -> None:
+    """Check this machine: versions, devices, disk, what is missing and how to get it."""
+    from pipeline import doctor as checks
+
+    findings = checks.examine()
+    terminal.answer(checks.as_document(findings), checks.as_table(findings))
+    checks.require_healthy(findings)
+
+
+@verb
+def describe(
+    setting: Annotated[
+        str, typer.Argument(metavar="[SETTING]", help="Such as train, task.backbone, augment.rotation.")
+    ] = "",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print every setting as a Markdown page.")] = False,
+) -> None:
+    """Explain settings: what they take, their defaults, what they mean."""
+    from pipeline import describe as settings
+    from pipeline.config import Config
+
+    if markdown:
+        text = settings.as_markdown(Config)
+        terminal.answer({"markdown": text}, text.rstrip("\n"))
+        return
+    topic = settings.describe(setting, Config)
+    terminal.answer(settings.as_document(topic), settings.as_tables(topic))
+
+
+@verb
+def schema() -> None:
+    """Print the JSON schema of a configuration file, for editors."""
+    from pipeline.config import Config
+    from pipeline.schema import json_schema
+
+    terminal.configure(terminal.level, as_json=True)
+    terminal.answer(json_schema(Config), "")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        terminal.answer({"version": version("convoy")}, f"convoy {version('convoy')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _convoy(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
+
+
+@contextmanager
+def _job(name: str, source: Path, overrides: list[str] | None, run_folder: Path | None) -> Iterator[Job]:
+    """Opens what a stage works on, and afterwards shows what came out of it, blessed or not."""
+    from pipeline import outcome
+    from pipeline.run import Run
+
+    config, folder = _configuration(source, overrides or [], run_folder)
+    run = Run(folder)
+    try:
+        yield Job(config, run)
+    except VerificationError:
+        outcome.show(name, run)
+        raise
+    outcome.show(name, run)
+
+
+def _configuration(source: Path, overrides: Sequence[str], run_folder: Path | None) -> tuple[Config, Path]:
+    """The Config in a YAML file or in an earlier Run, and the Run folder that goes with it."""
+    from pipeline.config import load
+
+    if not source.is_dir():
+        config = load(source, overrides)
+        return config, run_folder or config.run or Path("runs") / source.stem
+    saved = source / "config.yaml"
+    if not saved.is_file():
+        raise RunError(
+            f"{source} is a folder without a config.yaml, so it is no Run. Give a YAML file or the folder of a Run."
+        )
+    return load(saved, overrides), run_folder or source
+
+
+def _quieten_libraries(level: Level) -> None:
+    """TensorFlow, absl and others only speak on --verbose; what matters is said by Convoy."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if level == Level.VERBOSE else "3")
+    if level == Level.VERBOSE:
+        return
+    for name in ("tensorflow", "absl", "tf_keras", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Runs one command and gives its exit code; the only place where errors become messages."""
+    terminal.configure(as_json="--json" in arguments)
+    try:
+        code = app(list(arguments) or ["--help"], standalone_mode=False, prog_name="convoy") or 0
+    except ConvoyError as error:
+        return _failed(error, str(error), error.exit_code)
+    except TyperException as error:
+        return _failed(error, f"{error.format_message()} See `convoy --help`.", ConfigError.exit_code)
+    except (Abort, KeyboardInterrupt) as error:
+        return _failed(error, "stopped.", Interrupted.exit_code)
+    except ImportError as error:
+        return _failed(
+            error, f"{error}. `convoy doctor` says what is missing and how to get it.", ConvoyError.exit_code
+        )
+    except Exception as error:  # the last resort: a fault of ours must still end with its own exit code
+        return _failed(error, f"this is a fault in Convoy, please report it: {error!r}", FAULT)
+    if code == Interrupted.exit_code:
+        return _failed(Interrupted(), "stopped.", code)
+    terminal.finish()
+    return int(code)
+
+
+def _failed(error: BaseException, message: str, code: int) -> int:
+    if terminal.level == Level.VERBOSE or code == FAULT:
+        traceback.print_exception(error, file=sys.stderr)
+    console.fail(message)
+    terminal.finish(error={"kind": type(error).__name__, "message": message, "exit_code": code})
+    return code
+
+
+def _interrupt(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> NoReturn:
+    """The entry point `convoy`. SIGTERM is what schedulers send before they kill: it stops as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    arguments = sys.argv[1:]
+    if {"-v", "--verbose"} & set(arguments):
+        sys.exit(execute(arguments))
+    with console.native_messages_hidden() as hidden:
+        code = execute(arguments)
+        if code == FAULT:
+            hidden.seek(0)
+            sys.stderr.write(hidden.read().decode(errors="replace"))
+    sys.exit(code)

@@ -1,0 +1,185 @@
+"""From a Keras model to a `.tflite` file: builtin operators only, one picture, the signature `serving_default`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.stack import keras, tf
+from pipeline.compress import flatbuffer
+from pipeline.compress.inspect import inspect_content
+from pipeline.errors import ExportError
+from pipeline.predictors import named
+
+if TYPE_CHECKING:
+    from pipeline.tasks.base import Task
+
+FIXED_RANGE_OPERATIONS = {"Softmax", "Sigmoid"}
+"""Operations whose quantized output has a range that TFLite fixes at 0..1, as exact as eight bits can be."""
+PASSING_OPERATIONS = {"Placeholder", "Identity", "NoOp"}
+"""Operations that compute nothing."""
+
+Prepare = Callable[[Any], None]
+Convert = Callable[[Any], bytes]
+
+
+def tflite_file(model: keras.Model, prepare: Prepare = lambda converter: None) -> bytes:
+    """A `.tflite` of `model` for one picture, its inputs and outputs by name.
+
+    Args:
+        model: functional; float inputs of fixed shape but for the batch.
+        prepare: sets options of the converter, such as quantization; none by default.
+
+    Raises:
+        ExportError: an operator is not one of TFLite's builtin ones.
+    """
+    from tensorflow.lite.python.convert import ConverterError
+
+    function, weights = _serving_function(model), tf.Module()
+    # The converter saves its second argument first: bare variables take a fifth of the time of a Keras model.
+    weights.kept = function.variables
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], weights)
+    prepare(converter)
+    try:
+        return bytes(converter.convert())
+    except ConverterError as error:
+        raise ExportError(_refusal(str(error))) from error
+
+
+def with_decoding(trunk: keras.Model, task: Task, convert: Convert) -> bytes:
+    """A `.tflite` of the network `trunk`, converted as asked, and the task's decoding.
+
+    Softmax and sigmoid are converted with the network. A decoding with a range of its own (standardised targets brought
+    back to their units) follows as a float part of its own, after the network's outputs are dequantized. Otherwise the
+    converter folds it into the last layer, where K targets share one scale: a target in thousandths beside one in
+    thousands rounds to nothing in int8, and a mean beyond 65504 overflows float16.
+
+    Args:
+        trunk: `image` float32 [B, H, W, C] 0..255 in, named raw outputs out.
+        convert: makes a `.tflite` with float32 outputs of a model.
+    """
+    tail = decoding(task, trunk)
+    if operations(tail) <= FIXED_RANGE_OPERATIONS:
+        return runnable(convert(task.serving_model(trunk)))
+    return runnable(flatbuffer.join(convert(trunk), tflite_file(tail)))
+
+
+def runnable(content: bytes) -> bytes:
+    """The same file, after LiteRT has prepared all of its operators: some quantizations convert but do not run.
+
+    Raises:
+        ExportError: LiteRT refuses the file.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        Interpreter(model_content=content, num_threads=1).allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise ExportError(
+            f"The model was converted, but LiteRT cannot run the result: {error} "
+            "A network with weights or activations of extreme range, such as an untrained one, does this; "
+            "leave this variant out, or train longer."
+        ) from error
+    return content
+
+
+def int8_file(model: keras.Model, pictures: np.ndarray) -> bytes:
+    """A `.tflite` in int8 throughout, float32 at its input and outputs; see `with_input_output` for these.
+
+    The converter's steps are called one by one because only between them can the input's range be set to 0..255, which
+    gives scale 1 and zero point 0 in uint8. A picture of extremes among the calibration pictures would also widen the
+    ranges of the layers behind it, and a fake quantization at the input leaves a Dequantize/Quantize pair.
+
+    Args:
+        pictures: uint8 [n, H, W, C], from which the ranges of activations come.
+    """
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    def prepare(converter: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: representative(pictures)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter._experimental_calibrate_only = True
+
+    calibrated = tflite_file(model, prepare)
+    return bytes(mlir_quantize(flatbuffer.with_input_range(calibrated, 0.0, 255.0)))
+
+
+def with_input_output(content: bytes, dtype: str) -> bytes:
+    """The file with `uint8`, `int8` or `float32` input and outputs; outputs of a decoding in float stay float32."""
+    from tensorflow.lite.python.util import modify_model_io_type
+
+    outputs = "float32" if inspect_content(content).decode_operators else dtype
+    return bytes(modify_model_io_type(content, getattr(tf, dtype), getattr(tf, outputs)))
+
+
+def int16x8_file(model: keras.Model, pictures: np.ndarray) -> bytes:
+    """A `.tflite` with int16 activations and int8 weights; float32 in and out, as TFLite cannot cast uint8 to int16."""
+
+    def prepare(converter: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: representative(with_extremes(pictures))
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+
+    return tflite_file(model, prepare)
+
+
+def decoding(task: Task, trunk: keras.Model) -> keras.Model:
+    """The task's decoding alone, from the raw outputs of `trunk`, as a model."""
+    inputs = {
+        name: keras.Input(output.shape[1:], dtype=output.dtype, name=name)
+        for name, output in zip(trunk.output_names, trunk.outputs, strict=True)
+    }
+    return keras.Model(inputs, task.decode(inputs), name="decoding")
+
+
+def operations(model: keras.Model) -> set[str]:
+    """Types of the TensorFlow operations that compute something in a model."""
+    graph = _serving_function(model).graph
+    return {operation.type for operation in graph.get_operations()} - PASSING_OPERATIONS
+
+
+def representative(pictures: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Calibration pictures one by one, as the converter wants them: float32 [1, H, W, C]."""
+    for picture in pictures:
+        yield [picture[np.newaxis].astype(np.float32)]
+
+
+def with_extremes(pictures: np.ndarray) -> np.ndarray:
+    """The pictures and the first one again with a black and a white pixel, so that the input's range is 0..255.
+
+    The ranges behind the first layers may grow by it, which 16 bits bear.
+    """
+    extreme = pictures[:1].copy()
+    extreme[:, 0, 0], extreme[:, -1, -1] = 0, 255
+    return np.concatenate([pictures, extreme])
+
+
+def _serving_function(model: keras.Model) -> Any:
+    """The model as a concrete function of one picture; inputs and outputs keep their names."""
+    specs = {
+        name: tf.TensorSpec([1, *tensor.shape[1:]], tensor.dtype, name=name)
+        for name, tensor in zip(model.input_names, model.inputs, strict=True)
+    }
+
+    @tf.function(input_signature=list(specs.values()))
+    def serve(*inputs: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return named(model, model(dict(zip(specs, inputs, strict=True)), training=False))
+
+    return serve.get_concrete_function()
+
+
+def _refusal(message: str) -> str:
+    """The converter's answer in one line: the operators it names, or else its own first words."""
+    operators = sorted(set(re.findall(r"\b(?:tf|mhlo|stablehlo)\.(\w+)", message)))
+    if not operators:
+        return f"TFLite cannot express this model: {message.strip().splitlines()[0]}"
+    return (
+        f"The model needs {', '.join(operators)}, which TFLite's builtin operators cannot express. "
+        f"Use another layer or decoding, or leave the TFLite variants out (`compress.variants=[]`)."
+    )

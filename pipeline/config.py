@@ -1,0 +1,167 @@
+"""The Config: everything that decides a Run, read from YAML and `key=value` overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from models.settings import Settings
+from pipeline import yaml_file
+from pipeline.augment import Operation, check
+from pipeline.compress import CompressSettings
+from pipeline.data.input import InputSettings
+from pipeline.data.prepare import DataSettings
+from pipeline.errors import ConfigError, nearest
+from pipeline.evaluate import EvaluateSettings
+from pipeline.export import ExportSettings
+from pipeline.learners import AnyLearner, Supervised
+from pipeline.report import ReportSettings
+from pipeline.setting_types import Place, default_list, expand, form_of, place_of
+from pipeline.tasks import AnyTask
+from pipeline.train import TrainSettings
+from pipeline.verify import VerifySettings
+from pipeline.yaml_file import Document
+
+
+class Config(Settings):
+    """Everything that decides a Run. Only `data.source` and `task` have to be given."""
+
+    model_config = ConfigDict(title="Convoy configuration")
+
+    run: Path | None = None
+    """The Run folder; `--run DIR` goes before it. Empty: `runs/` and the configuration file's name."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Decides every random draw: initial weights, order of the examples, augmentation. Same seed, same result."""
+    data: DataSettings
+    """Where the examples come from and how they are split."""
+    input: InputSettings = InputSettings()
+    """How examples are read, cached and shuffled while training."""
+    task: AnyTask
+    """What is learned, and the network that learns it."""
+    augment: tuple[Operation, ...] = ()
+    """Random changes of the training pictures, in this order."""
+    learner: AnyLearner = Supervised()
+    """How the network is trained."""
+    train: TrainSettings = TrainSettings()
+    """Optimizer, schedule, batch size, length of training, devices."""
+    evaluate: EvaluateSettings = EvaluateSettings()
+    """How the trained model is scored."""
+    compress: CompressSettings = CompressSettings()
+    """Which smaller variants are made."""
+    export: ExportSettings = ExportSettings()
+    """What is written for servers and devices."""
+    verify: VerifySettings = VerifySettings()
+    """How far an exported file may fall behind the trained model."""
+    report: ReportSettings = ReportSettings()
+    """What the page about the Run shows."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _write_out_short_forms(cls, data: Any) -> Any:
+        return expand(data, cls)
+
+    @field_validator("augment")
+    @classmethod
+    def _operations_fit_together(cls, operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
+        try:
+            check(operations)
+        except ConfigError as error:  # as pydantic knows it, so that the message can name the line
+            raise ValueError(str(error)) from error
+        return operations
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads a configuration file and applies `key=value` overrides.
+
+    Raises:
+        ConfigError: the file or an override cannot be read, or a setting is unknown, missing or wrong; the message
+            names file and line.
+    """
+    return from_document(yaml_file.read(Path(path)), overrides)
+
+
+def loads(text: str, overrides: Sequence[str] = (), name: str = "configuration") -> Config:
+    """`load` from text; `name` stands for the file in messages."""
+    return from_document(yaml_file.parse(text, name), overrides)
+
+
+def from_document(document: Document, overrides: Sequence[str] = ()) -> Config:
+    """The Config that a document, changed by overrides, describes."""
+    for text in overrides:
+        yaml_file.override(document, text, lambda place, data: default_list(place, data, Config))
+    try:
+        return Config.model_validate(document.data)
+    except ValidationError as error:
+        raise ConfigError(explain(error, document)) from error
+    except ConfigError as error:
+        raise ConfigError(f"{document.name}: {error}") from error
+
+
+def dump(config: Config) -> str:
+    """The whole configuration as YAML, defaults included; `loads` gives the same Config back."""
+    return yaml_file.dump(config.model_dump(mode="json"))
+
+
+def explain(error: ValidationError, document: Document) -> str:
+    """All that is wrong, one line each, with file and line, what was expected, and the nearest valid name."""
+    problems: dict[Place, list[str]] = {}
+    for detail in error.errors(include_url=False):
+        place, owner = place_of(detail["loc"], Config)
+        problems.setdefault(place, []).append(_problem(detail, place, owner or Config))
+    return "\n".join(f"{document.origin(place)}: {' or '.join(_unique(texts))}" for place, texts in problems.items())
+
+
+def _problem(detail: ErrorDetails, place: Place, owner: type[BaseModel]) -> str:
+    """One of pydantic's errors in our words; `owner` is the class that holds the field."""
+    name, group = str(place[-1]) if place else "", ".".join(map(str, place[:-1]))
+    given, context = detail["input"], detail.get("ctx", {})
+    dotted = f"{group}.{name}" if group else name
+    match detail["type"]:
+        case "extra_forbidden":
+            inside = f" in {group}" if group else ""
+            return f"there is no setting {name!r}{inside}. {nearest(name, owner.model_fields)}"
+        case "missing":
+            return f"{dotted} is missing; it has no default. See `convoy describe {_described(place)}`."
+        case "union_tag_invalid":
+            return f"{dotted} has no kind {context['tag']!r}. {nearest(str(context['tag']), _kinds(place, owner))}"
+        case "union_tag_not_found":
+            return f"{dotted} needs a `kind`. Valid: {', '.join(sorted(_kinds(place, owner)))}."
+        case "literal_error":
+            return f"{dotted} is {given!r}, expected {context['expected']}.{_hint(given, context['expected'])}"
+        case "value_error" | "assertion_error":
+            return f"{dotted}: {context['error']}" if dotted else str(context["error"])
+        case "tuple_type":
+            return f"{dotted} is {_short(given)}, expected a list."
+        case "model_type":
+            return (
+                f"{dotted} is {_short(given)}, expected settings of its own. See `convoy describe {_described(place)}`."
+            )
+        case _:
+            return f"{dotted} is {_short(given)}: {detail['msg'].replace('Input should', 'it should')}."
+
+
+def _described(place: Place) -> str:
+    return ".".join(str(part) for part in place if not isinstance(part, int))
+
+
+def _kinds(place: Place, owner: type[BaseModel]) -> Iterable[str]:
+    names = [part for part in place if isinstance(part, str)]
+    return form_of(owner.model_fields[names[-1]].annotation).choices
+
+
+def _hint(given: Any, expected: str) -> str:
+    hint = nearest(str(given), [word.strip(" '") for word in expected.replace(" or ", ",").split(",")])
+    return f" {hint.split('?')[0]}?" if "?" in hint else ""
+
+
+def _short(given: Any) -> str:
+    text = repr(given)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _unique(texts: list[str]) -> list[str]:
+    return list(dict.fromkeys(texts))

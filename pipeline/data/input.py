@@ -1,0 +1,234 @@
+"""From the store to what a model is fed: training streams, evaluation batches, calibration pictures.
+
+Training batches come from one of three places, by what fits in memory: decoded pictures, encoded records, or the
+shard files. All are endless, deterministic whatever the number of threads, and start at any step without decoding
+what came before.
+
+n = examples of a split, B = batch, H, W, C = the model's pictures.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from models import preprocess
+from models.settings import Settings
+from models.stack import tf
+from pipeline import augment
+from pipeline.augment import Augmentation, random
+from pipeline.data import cache
+from pipeline.data.cache import Need
+from pipeline.data.example import ID, IMAGE, LABEL, LABELS, MASK, TEST, TRAIN, VALIDATION, DataInfo, Example
+from pipeline.data.reading import SOURCES, Reading
+from pipeline.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from pipeline.data.store import Store
+    from pipeline.tasks.base import Task
+
+
+class InputSettings(Settings):
+    """How examples reach the training."""
+
+    cache: Literal["auto", "decoded", "encoded", "none"] = "auto"
+    """What of the training data is kept in memory: `decoded` pictures (fastest), `encoded` files, or `none` (read
+    anew in each epoch, shuffled within a buffer); `auto` takes the first of these that fits `cache_limit_gib`."""
+    cache_limit_gib: float = Field(default=4.0, ge=0.0)
+    """Memory that `auto` may use, in GiB."""
+    shuffle_buffer: int = Field(default=8192, ge=1)
+    """Encoded records among which the next one is drawn where nothing is kept in memory; shard files are shuffled as
+    well."""
+    threads: int | None = Field(default=None, ge=1)
+    """Pictures or batches worked on at the same time; by default one per processor. It does not change the result."""
+    prefetch: int = Field(default=4, ge=1)
+    """Finished batches that wait for the training."""
+
+    @property
+    def parallel_calls(self) -> int:
+        """`threads`, or the number of processors."""
+        return self.threads or os.cpu_count() or 1
+
+
+def training_batches(
+    store: Store,
+    task: Task,
+    operations: Sequence[Augmentation],
+    settings: InputSettings,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    input_context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """The endless stream of augmented (inputs, targets) of the training split.
+
+    Passes follow each other without a gap, and batches are always full: one may hold the end of a pass and the
+    beginning of the next. The element number k of a stream with first_step=s is element s + k of the stream from 0,
+    bit for bit.
+
+    Args:
+        store: the prepared data.
+        task: gives the pictures' format and `encode`.
+        operations: augmentations, in their order.
+        settings: cache and threads; another choice of cache `none` or not gives another order.
+        batch_size: examples of one step over all replicas.
+        seed: decides order and augmentation.
+        first_step: steps already done.
+        input_context: from `strategy.distribute_datasets_from_function`: an element is then the share of one replica
+            of this host, and replicas together see the batches that one would see.
+
+    Raises:
+        ConfigError: the batch does not split evenly over the replicas, or the cache cannot be as asked for.
+        DataError: there is no training example.
+    """
+    require_examples(store, TRAIN)
+    check_shares(batch_size, input_context)
+    need = Need(store.info, TRAIN, task.picture, augment.head_crop(operations))
+    kept = cache.choose(settings.cache, settings.cache_limit_gib, need)
+    threads = settings.parallel_calls
+    examples = SOURCES[kept](
+        Reading(store, need, batch_size, seed, first_step, input_context, settings.shuffle_buffer, threads)
+    )
+
+    def finish(batch: Example) -> tuple[Example, Example]:
+        return task.encode(augment.apply(operations, batch, seed))
+
+    return with_options(examples.map(finish, threads, deterministic=True).prefetch(settings.prefetch))
+
+
+def require_examples(store: Store, split: str) -> None:
+    """Raises DataError where a split is empty."""
+    if not store.info.num_examples.get(split):
+        held = ", ".join(f"{name} {count}" for name, count in store.info.num_examples.items())
+        raise DataError(f"The split {split!r} holds no example (the data holds {held}). Look at `data.splits`.")
+
+
+def check_shares(batch_size: int, context: tf.distribute.InputContext | None) -> None:
+    """Raises ConfigError where replicas would get unequal shares."""
+    replicas = context.num_replicas_in_sync if context else 1
+    if batch_size % replicas:
+        raise ConfigError(
+            f"A batch of {batch_size} cannot be split evenly over {replicas} replicas. "
+            f"Set `train.batch_size` to a multiple of {replicas}, such as {batch_size + -batch_size % replicas}."
+        )
+
+
+def with_options(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Order before speed; hosts have their own share already; no rewriting of the dataset's graph.
+
+    The rewriting would copy all that is kept in memory: seconds and gigabytes at each start, for nothing that shows.
+    """
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    options.experimental_optimization.apply_default_optimizations = False
+    return batches.with_options(options)
+
+
+def evaluation_split(info: DataInfo) -> str:
+    """The split that a model is judged on: `test` where it holds anything, else `validation`."""
+    return TEST if info.num_examples.get(TEST) else VALIDATION
+
+
+def evaluation_batches(store: Store, task: Task, split: str, batch_size: int) -> tf.data.Dataset:
+    """Every example of a split once, in the store's order, as the model sees it.
+
+    Returns:
+        Batches of Examples, `image` decoded, uint8 [B,H,W,C], and `mask` bool [B]: false for the padding (zeros, empty
+        strings) that fills the last batch.
+
+    Raises:
+        DataError: the split is empty.
+    """
+    require_examples(store, split)
+
+    def decode(record: tf.Tensor) -> Example:
+        example = store.parse(record)
+        return {**example, IMAGE: preprocess.decode_and_fit(example[IMAGE], task.picture), MASK: True}
+
+    examples = cache.records(store, split).map(decode, num_parallel_calls=os.cpu_count(), deterministic=True)
+    batches = examples.batch(batch_size).map(lambda batch: {name: padded(batch[name], batch_size) for name in batch})
+    return with_options(batches.prefetch(2))
+
+
+def padded(values: tf.Tensor, size: int) -> tf.Tensor:
+    """Values [b, ...] with zeros (false, empty strings) behind them -> [size, ...]."""
+    missing = tf.concat([[size - tf.shape(values)[0]], tf.shape(values)[1:]], axis=0)
+    return tf.ensure_shape(tf.concat([values, tf.zeros(missing, values.dtype)], axis=0), [size, *values.shape[1:]])
+
+
+def validation_batches(
+    store: Store, task: Task, split: str, batch_size: int, settings: InputSettings | None = None
+) -> tf.data.Dataset:
+    """The same batches for `fit`: (inputs, targets, weights), weights float32 [B], 0 for padding.
+
+    Decoded pictures are kept in memory from the first pass on where `settings` would keep training pictures so.
+    """
+    settings = settings or InputSettings()
+    need = Need(store.info, split, task.picture, crop=None)
+    batches = evaluation_batches(store, task, split, batch_size)
+    if cache.choose(settings.cache, settings.cache_limit_gib, need) == "decoded":
+        batches = batches.cache()
+    return with_options(batches.map(lambda batch: (*task.encode(batch), tf.cast(batch[MASK], tf.float32))).prefetch(2))
+
+
+def calibration_pictures(store: Store, task: Task, split: str, count: int, seed: int) -> np.ndarray:
+    """Pictures to set the ranges of a quantized model by: uint8 [n,H,W,C], as the model sees them, in the store's
+    order.
+
+    At most `count`, drawn by a hash of seed and id, the classes in turns where there are classes (an example with
+    several counts for its rarest), so that rare ones are there. Only the chosen pictures are decoded.
+    """
+    require_examples(store, split)
+    chosen = choose_examples(store, split, count, seed)
+    numbered = cache.records(store, split).enumerate()
+    wanted = tf.scatter_nd(chosen[:, np.newaxis], np.ones(len(chosen), bool), [store.info.num_examples[split]])
+    records = numbered.filter(lambda number, _: wanted[number])
+
+    def decode(_: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
+        return preprocess.decode_and_fit(store.parse(record)[IMAGE], task.picture)
+
+    pictures = records.map(decode, num_parallel_calls=os.cpu_count(), deterministic=True)
+    return np.stack(list(pictures.as_numpy_iterator()))
+
+
+def encoded_pictures(store: Store, split: str, count: int) -> list[bytes]:
+    """The first `count` pictures of a split, as the store holds them: JPEG or PNG."""
+    require_examples(store, split)
+    pictures = cache.records(store, split).take(count).map(lambda record: store.parse(record)[IMAGE])
+    return list(pictures.as_numpy_iterator())
+
+
+def choose_examples(store: Store, split: str, count: int, seed: int) -> np.ndarray:
+    """Numbers of at most `count` examples, int64 [n], classes in turns, in random order within each class."""
+
+    def facts(record: tf.Tensor) -> Example:
+        example = store.parse(record)
+        kept = {name: example[name] for name in (LABEL, LABELS) if name in example}
+        return {**kept, "hash": random.uniform(random.keys(example[ID], tf.zeros([], tf.int64), seed), 0, 1)[0]}
+
+    examples = cache.records(store, split).map(facts, num_parallel_calls=os.cpu_count(), deterministic=True)
+    columns = {name: values.numpy() for name, values in cache.collect(examples, store.info.num_examples[split]).items()}
+    hashes, classes = columns["hash"], class_of(columns)
+    by_class = np.lexsort([hashes, classes])
+    firsts = np.searchsorted(classes[by_class], classes[by_class])  # where the example's class begins
+    turn = np.arange(len(by_class)) - firsts
+    return by_class[np.lexsort([hashes[by_class], turn])][:count]
+
+
+def class_of(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """One class for each example, int64 [n]: its label, the rarest of its labels (-1 where it has none), or 0 for
+    all."""
+    if LABEL in columns:
+        return columns[LABEL]
+    if LABELS not in columns:
+        return np.zeros(len(columns["hash"]), np.int64)
+    labels = columns[LABELS] > 0
+    rarity = np.where(labels, labels.sum(axis=0), np.iinfo(np.int64).max)
+    return np.where(labels.any(axis=1), rarity.argmin(axis=1), -1)

@@ -1,0 +1,225 @@
+"""A table, CSV or Parquet: one row a picture, with a label, several labels, or numbers, and any text."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from pipeline.data.example import RawExample
+from pipeline.data.sources.base import (
+    SPLIT_NAMES,
+    DataSource,
+    existing_file,
+    existing_folder,
+    fingerprint_of,
+    located,
+    split_named,
+    text_of,
+)
+from pipeline.errors import DataError, nearest
+
+Row = Mapping[str, Any]
+PARQUET = (".parquet", ".pq")
+ROWS_TRIED = 100
+
+
+class Table(DataSource):
+    """Pictures listed in a CSV or Parquet file. At most one of the label, labels and value columns is given."""
+
+    kind: Literal["table"] = "table"
+    """A CSV or Parquet table."""
+    path: Path
+    """The table; `.parquet` and `.pq` are read as Parquet, all else as CSV with a header line."""
+    image_column: str = "image"
+    """Column with each picture's path. In Parquet it may hold the encoded picture, as bytes or as `{bytes, path}`."""
+    image_root: Path | None = None
+    """Folder that the paths are relative to; by default the table's own."""
+    label_column: str | None = None
+    """Column with one class name per picture."""
+    labels_column: str | None = None
+    """Column with any number of class names per picture, separated by `separator`; Parquet lists are taken too."""
+    value_columns: tuple[str, ...] = ()
+    """Columns with one number each, for regression."""
+    text_column: str | None = None
+    """Column with text that belongs to the picture."""
+    split_column: str | None = None
+    """Column that says train, val or test; a picture whose cell is empty is placed by `data.splits`."""
+    id_column: str | None = None
+    """Column with a name for each picture that occurs once; by default the picture's path, or the row's number."""
+    separator: str = "|"
+    """What stands between the names in `labels_column`."""
+    delimiter: str | None = None
+    """What stands between the columns of a CSV; by default a tab for `.tsv` files, else a comma."""
+    encoding: str = "utf-8-sig"
+    """The CSV's text encoding; the default is UTF-8 with or without a byte order mark."""
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Table:
+        given = [self.label_column is not None, self.labels_column is not None, bool(self.value_columns)]
+        if sum(given) > 1:
+            raise ValueError("a table takes one of `label_column`, `labels_column` and `value_columns`")
+        return self
+
+    def check(self) -> None:
+        columns = self._column_names()
+        for setting, name in self._columns():
+            if name not in columns:
+                raise DataError(
+                    f"data.source.{setting}: {self._file()} has no column {name!r}. {nearest(name, columns)}"
+                )
+        self._check_first_pictures()
+
+    def value_names(self) -> tuple[str, ...]:
+        return self.value_columns
+
+    def examples(self) -> Iterator[RawExample]:
+        root = self._root()
+        for where, row in self._rows():
+            picture = self._picture(row, root, where)
+            yield RawExample(
+                id=self._id(row, where),
+                image=picture,
+                split=self._split(row, where),
+                label=None
+                if self.label_column is None
+                else _required(row[self.label_column], self.label_column, where),
+                labels=None if self.labels_column is None else self._labels(row[self.labels_column]),
+                value=[_number(row[name], name, where) for name in self.value_columns] or None,
+                text=None if self.text_column is None else _text(row[self.text_column]),
+                where=where,
+            )
+
+    def fingerprint(self) -> str:
+        pictures = (example.image for example in self.examples())
+        files = (picture for picture in pictures if isinstance(picture, Path))
+        return fingerprint_of((self._file(), *files))
+
+    def _file(self) -> Path:
+        return existing_file(self.path, "data.source.path")
+
+    def _root(self) -> Path:
+        return (
+            self._file().parent
+            if self.image_root is None
+            else existing_folder(self.image_root, "data.source.image_root")
+        )
+
+    def _columns(self) -> Iterator[tuple[str, str]]:
+        """(setting, column) for every column that the settings name."""
+        yield "image_column", self.image_column
+        for setting in ("label_column", "labels_column", "text_column", "split_column", "id_column"):
+            if (name := getattr(self, setting)) is not None:
+                yield setting, name
+        yield from (("value_columns", name) for name in self.value_columns)
+
+    def _column_names(self) -> list[str]:
+        if self._is_parquet():
+            return list(_parquet(self._file()).schema_arrow.names)
+        return next(self._csv_lines(), (0, []))[1]
+
+    def _check_first_pictures(self) -> None:
+        tried = [example.image for example, _ in zip(self.examples(), range(ROWS_TRIED), strict=False)]
+        if not tried:
+            raise DataError(f"data.source.path: {self._file()} has no rows.")
+        missing = [picture for picture in tried if isinstance(picture, Path) and not picture.is_file()]
+        if len(missing) == len(tried):
+            raise DataError(
+                f"None of the first {len(tried)} pictures of {self._file()} exists, such as {missing[0]}. "
+                "Set data.source.image_root to the folder that the paths are relative to."
+            )
+
+    def _is_parquet(self) -> bool:
+        return self._file().suffix.lower() in PARQUET
+
+    def _rows(self) -> Iterator[tuple[str, Row]]:
+        return self._parquet_rows() if self._is_parquet() else self._csv_rows()
+
+    def _parquet_rows(self) -> Iterator[tuple[str, Row]]:
+        number, names = 0, sorted({name for _, name in self._columns()})
+        for batch in _parquet(self._file()).iter_batches(batch_size=256, columns=names):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{self._file()} row {number}", row
+
+    def _csv_rows(self) -> Iterator[tuple[str, Row]]:
+        lines = self._csv_lines()
+        header = next(lines, (0, []))[1]
+        for line, cells in lines:
+            where = f"{self._file()}:{line}"
+            if len(cells) != len(header):
+                raise DataError(
+                    f"{where}: {len(cells)} cells, but the header names {len(header)} columns. "
+                    "Put quotes around cells that hold the delimiter, or set data.source.delimiter."
+                )
+            yield where, dict(zip(header, cells, strict=True))
+
+    def _csv_lines(self) -> Iterator[tuple[int, list[str]]]:
+        delimiter = self.delimiter or ("\t" if self._file().suffix.lower() == ".tsv" else ",")
+        try:
+            with self._file().open(encoding=self.encoding, newline="") as stream:
+                reader = csv.reader(stream, delimiter=delimiter)
+                yield from ((reader.line_num, cells) for cells in reader if cells)
+        except (UnicodeDecodeError, LookupError, csv.Error) as error:
+            raise DataError(
+                f"{self._file()} cannot be read with encoding {self.encoding!r} and delimiter {delimiter!r}: {error}. "
+                "Set data.source.encoding (such as cp1252) or data.source.delimiter."
+            ) from error
+
+    def _picture(self, row: Row, root: Path, where: str) -> Path | bytes:
+        cell = row[self.image_column]
+        if isinstance(cell, dict):
+            cell = cell.get("bytes") or cell.get("path")
+        return cell if isinstance(cell, bytes) else root / located(Path(_required(cell, self.image_column, where)))
+
+    def _id(self, row: Row, where: str) -> str:
+        if self.id_column is not None:
+            return _required(row[self.id_column], self.id_column, where)
+        cell = row[self.image_column]
+        path = cell.get("path") if isinstance(cell, dict) else cell
+        return text_of(path) if isinstance(path, str) else where.rpartition(" ")[2]
+
+    def _split(self, row: Row, where: str) -> str | None:
+        if self.split_column is None or not (name := _text(row[self.split_column])):
+            return None
+        split = split_named(name)
+        if split is None:
+            raise DataError(f"{where}: the split {name!r} is unknown. {nearest(name.lower(), SPLIT_NAMES)}")
+        return split
+
+    def _labels(self, cell: Any) -> Sequence[str]:
+        names = cell if isinstance(cell, list) else _text(cell).split(self.separator)
+        return [name for name in map(_text, names) if name]
+
+
+def _parquet(file: Path) -> Any:
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        return ParquetFile(file)
+    except pyarrow.ArrowInvalid as error:
+        raise DataError(f"{file} is not a Parquet file: {error}") from error
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None else str(cell).strip()
+
+
+def _required(cell: Any, column: str, where: str) -> str:
+    text = _text(cell)
+    if not text:
+        raise DataError(f"{where}: the column {column!r} is empty. Fill it in or remove the row.")
+    return text
+
+
+def _number(cell: Any, column: str, where: str) -> float:
+    """NaN and infinity are let through: `prepare` names all of them at once."""
+    text = _text(cell)
+    try:
+        return float(text or "nan")
+    except ValueError as error:
+        raise DataError(f"{where}: the column {column!r} holds {text!r}, expected a number.") from error

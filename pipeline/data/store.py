@@ -1,0 +1,128 @@
+"""The Store: prepared data on disk, read only. Made by `data.prepare`, read by `data.input` and the report.
+
+A store is a folder with TFRecord shards in the format of TensorFlow Datasets (dataset_info.json and features.json),
+so that `tfds.builder_from_directory` reads it too, and with
+    convoy.json      what this class knows: DataInfo, shards, statistics, warnings
+    splits.csv       id, split of every example, which `data.splits.file` takes
+    quarantine.csv   id, where, reason of every picture that was left out
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from models.stack import tf
+from pipeline.data.example import ID, IMAGE, LABEL, LABELS, TEXT, VALUE, DataInfo, Example
+from pipeline.data.records import Shard
+from pipeline.errors import DataError, nearest
+
+CONTENT = "convoy.json"
+SPLIT_FILE = "splits.csv"
+QUARANTINE = "quarantine.csv"
+
+
+class Store:
+    """A prepared data set; `Store.open(path)` makes one.
+
+    Args:
+        path: its folder.
+        content: what its convoy.json holds.
+    """
+
+    def __init__(self, path: Path, content: Mapping[str, Any]):
+        self.path = path
+        self.info = data_info(content["info"])
+        self._content = content
+        self._shards = [Shard(**shard) for shard in content["shards"]]
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Opens a store and looks whether it is whole.
+
+        Raises:
+            DataError: it is missing, was made by another version, or a shard is missing or cut short.
+        """
+        file = path / CONTENT
+        try:
+            store = cls(path, json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is not a prepared data set ({error}). Run `convoy prepare` again.") from error
+        for shard in store._shards:
+            shard_file = path / shard.file
+            if not shard_file.is_file() or shard_file.stat().st_size != shard.bytes:
+                raise DataError(f"{shard_file} is missing or cut short. Remove {path} and run `convoy prepare` again.")
+        return store
+
+    def files(self, split: str) -> list[str]:
+        """The shards of a split, in order.
+
+        Raises:
+            DataError: there is no such split.
+        """
+        if split not in self.info.num_examples:
+            raise DataError(f"{self.path} has no split {split!r}. {nearest(split, self.info.num_examples)}")
+        return [str(self.path / shard.file) for shard in self._shards if shard.split == split]
+
+    def shard_lengths(self, split: str) -> list[int]:
+        """The number of examples in each of `files(split)`."""
+        return [shard.examples for shard in self._shards if shard.split == split]
+
+    def parse(self, serialized: tf.Tensor) -> Example:
+        """A record, string [], -> an Example with its picture still encoded; or records, string [B], -> a batch.
+
+        `label`, `value` and `text` are as in `data.example`; `labels` is float32 [K] with 1 where the class is present.
+        """
+        specification = {name: self._specification(name) for name in self.info.fields}
+        one = serialized.shape.rank == 0
+        parse = tf.io.parse_single_example if one else tf.io.parse_example
+        example = parse(serialized, specification)
+        if LABELS in example:
+            present = tf.sparse.to_indicator(example[LABELS], len(self.info.class_names))
+            example[LABELS] = tf.cast(tf.ensure_shape(present, self._shape(one)), tf.float32)
+        return example
+
+    def _specification(self, name: str) -> Any:
+        return {
+            ID: tf.io.FixedLenFeature([], tf.string),
+            IMAGE: tf.io.FixedLenFeature([], tf.string),
+            TEXT: tf.io.FixedLenFeature([], tf.string),
+            LABEL: tf.io.FixedLenFeature([], tf.int64),
+            LABELS: tf.io.VarLenFeature(tf.int64),
+            VALUE: tf.io.FixedLenFeature([len(self.info.value_names)], tf.float32),
+        }[name]
+
+    def _shape(self, one: bool) -> list[int | None]:
+        classes = len(self.info.class_names)
+        return [classes] if one else [None, classes]
+
+    def quarantine(self) -> list[dict[str, str]]:
+        """The pictures that were left out: `id`, `where`, `reason`."""
+        with (self.path / QUARANTINE).open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+
+    def warnings(self) -> list[str]:
+        """What `prepare` had to say about the data, such as classes without a test picture."""
+        return list(self._content["warnings"])
+
+    def statistics(self) -> dict[str, Any]:
+        """Plain values for the report.
+
+        By split: `examples`; `image_bytes`; `picture_sizes`: least height and width, largest height and width;
+        `class_counts`: class name -> count; `values`: target -> `mean`, `std`, `min`, `max`.
+        For all: `channels`: 1 or 3; `changes`: what was done to pictures (`kept`, `TIFF file`, ...) -> how many;
+        `quarantine`: how many were left out; `warnings`.
+        """
+        return dict(self._content["statistics"])
+
+
+def data_info(content: Mapping[str, Any]) -> DataInfo:
+    """DataInfo from its plain JSON form (`dataclasses.asdict`)."""
+    values = dict(content)
+    for name in ("fields", "class_names", "value_names", "value_mean", "value_std"):
+        values[name] = tuple(values[name])
+    values["picture_sizes"] = {split: tuple(size) for split, size in values["picture_sizes"].items()}
+    return DataInfo(**values)

@@ -1,0 +1,104 @@
+"""The first pass over a source: what is there, before any picture is decoded or anything is written."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.data.example import SPLITS, RawExample
+from pipeline.data.sources import DataSource
+from pipeline.data.sources.base import shortened
+from pipeline.data.splits import UNNAMED, Splits, assign, key_of, read_split_file
+from pipeline.data.targets import NoTarget, Target, target_for
+from pipeline.errors import DataError
+
+Progress = Callable[[int, int | None], None]
+"""Called with how many examples are done, and of how many where that is known."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known of n examples, in the source's order; some 30 bytes each, whatever the size of their pictures.
+
+    Args:
+        keys: uint64 [n], hashes of the ids.
+        given: int8 [n], place in SPLITS of the split that the source gives, else UNNAMED.
+        sizes: int64 [n], bytes of the pictures as they come.
+        strata: int64 [n], which examples are alike.
+        target: what is learned.
+        has_text: whether every example has text.
+    """
+
+    keys: np.ndarray
+    given: np.ndarray
+    sizes: np.ndarray
+    strata: np.ndarray
+    target: Target
+    has_text: bool
+
+
+def survey(source: DataSource, progress: Progress) -> Survey:
+    """Goes through all examples once, without reading pictures that are files of their own.
+
+    Raises:
+        DataError: there are no examples, two have the same id, or a target is missing or not a number.
+    """
+    keys, given, sizes = array("Q"), array("b"), array("q")
+    target: Target = NoTarget()
+    has_text = True
+    for count, example in enumerate(source.examples()):
+        if count == 0:
+            target = target_for(example, source.class_names(), source.value_names())
+        target.collect(example)
+        keys.append(key_of(example.id))
+        given.append(UNNAMED if example.split is None else SPLITS.index(example.split))
+        sizes.append(_size(example))
+        has_text = has_text and example.text is not None
+        progress(count + 1, None)
+    if not keys:
+        raise DataError("The source holds no pictures. Check data.source.")
+    _require_unique(np.array(keys), source.examples())
+    return Survey(np.array(keys), np.array(given), np.array(sizes), target.strata(), target, has_text)
+
+
+def assigned(surveyed: Survey, settings: Splits) -> tuple[np.ndarray, list[str]]:
+    """Each example's place in SPLITS, or UNNAMED where a split file leaves it out, int8 [n]; and warnings."""
+    if settings.file is None:
+        return assign(settings, surveyed.given, surveyed.keys, surveyed.strata), []
+    listed = read_split_file(settings.file)
+    codes = np.array([listed.get(key, UNNAMED) for key in surveyed.keys.tolist()], np.int8)
+    named = np.count_nonzero(codes != UNNAMED)
+    if named < len(listed):
+        raise DataError(
+            f"{settings.file} names {len(listed)} examples, but the source holds only {named} of them. "
+            "Use the split file of this data, with ids as in a store's splits.csv."
+        )
+    left_out = len(codes) - named
+    return codes, [f"{settings.file} does not name {left_out} examples; they are left out."] if left_out else []
+
+
+def _size(example: RawExample) -> int:
+    """Bytes of a picture as it comes; 0 for a file that is missing, which is reported when it is read."""
+    image = example.image
+    if isinstance(image, Path):
+        return image.stat().st_size if image.is_file() else 0
+    return image.nbytes if isinstance(image, np.ndarray) else len(image)
+
+
+def _require_unique(keys: np.ndarray, examples: Iterable[RawExample]) -> None:
+    values, counts = np.unique(keys, return_counts=True)
+    repeated = set(values[counts > 1].tolist())
+    if not repeated:
+        return
+    # Different ids may share a hash (once in 10^7 data sets of a million examples): the ids themselves decide.
+    ids = Counter(example.id for example in examples if key_of(example.id) in repeated)
+    if twice := [identity for identity, count in ids.items() if count > 1]:
+        raise DataError(
+            f"{len(twice)} examples occur more than once: {shortened(twice)}. Remove the repeats, or, in a table, "
+            "set data.source.id_column to a column that names each row."
+        )

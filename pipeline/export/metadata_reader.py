@@ -1,0 +1,140 @@
+"""Reading the metadata of a `.tflite` as a client does: how its picture wants to be prepared."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.compress import flatbuffer
+from pipeline.errors import ExportError
+from pipeline.export.metadata import GRAYSCALE, METADATA_NAME
+
+
+class TableReader:
+    """One table of a flatbuffer, read by slot numbers of the schema, without generated code."""
+
+    def __init__(self, data: bytes, position: int | None = None):
+        from flatbuffers.table import Table
+
+        self._data = data
+        self._table = Table(bytearray(data), int.from_bytes(data[:4], "little") if position is None else position)
+
+    def text(self, slot: int) -> str:
+        """A string."""
+        return str(self._table.String(self._place(slot)).decode())
+
+    def byte(self, slot: int) -> int:
+        """An enumeration's value or a union's type."""
+        return int.from_bytes(self._data[self._place(slot) :][:1], "little")
+
+    def unsigned(self, slot: int) -> int:
+        """A 32-bit unsigned number."""
+        return int.from_bytes(self._data[self._place(slot) :][:4], "little")
+
+    def table(self, slot: int) -> TableReader:
+        """A table in a table."""
+        return TableReader(self._data, self._table.Indirect(self._place(slot)))
+
+    def tables(self, slot: int) -> list[TableReader]:
+        """A vector of tables."""
+        start, length = self._vector(slot)
+        return [TableReader(self._data, self._table.Indirect(start + 4 * index)) for index in range(length)]
+
+    def floats(self, slot: int) -> list[float]:
+        """A vector of 32-bit floats."""
+        start, length = self._vector(slot)
+        return [float(value) for value in np.frombuffer(self._data, "<f4", length, start)]
+
+    def _place(self, slot: int) -> int:
+        return int(self._table.Offset(4 + 2 * slot) + self._table.Pos)
+
+    def _vector(self, slot: int) -> tuple[int, int]:
+        offset = self._table.Offset(4 + 2 * slot)
+        return int(self._table.Vector(offset)), int(self._table.VectorLen(offset))
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How the metadata wants a picture.
+
+    Args:
+        height, width: in pixels.
+        mode: Pillow's name of the colours, `RGB` or `L`.
+        mean, std: the network takes (pixel - mean) / std of pixels 0..255, unless its input is quantized.
+    """
+
+    height: int
+    width: int
+    mode: str
+    mean: float
+    std: float
+
+
+def read_metadata(model: bytes) -> TableReader:
+    """The ModelMetadata of a `.tflite` file's content; ExportError where it has none."""
+    tree = flatbuffer.unpack(model)
+    places = {entry.name: entry.buffer for entry in tree.metadata or []}
+    if METADATA_NAME not in places:
+        raise ExportError("The .tflite file holds no metadata; `convoy export` writes files that do.")
+    return TableReader(bytes(tree.buffers[places[METADATA_NAME]].data))
+
+
+def read_preparation(model: bytes) -> Preparation:
+    """What the metadata says of the input picture."""
+    image = read_metadata(model).tables(3)[0].tables(2)[0]
+    properties = image.table(3).table(1)
+    normalisation = image.tables(4)[0].table(1)
+    return Preparation(
+        height=properties.table(1).unsigned(1),
+        width=properties.table(1).unsigned(0),
+        mode="L" if properties.byte(0) == GRAYSCALE else "RGB",
+        mean=normalisation.floats(0)[0],
+        std=normalisation.floats(1)[0],
+    )
+
+
+def prepare_picture(data: bytes, preparation: Preparation, fit: str) -> np.ndarray:
+    """A client's own way to the pixels, with Pillow and none of the model's code.
+
+    Args:
+        data: JPEG or PNG.
+        fit: `stretch`, `crop` or `letterbox`; the one thing that metadata has words for only.
+
+    Returns:
+        uint8 [H, W, C], 0..255.
+    """
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as opened:
+        pixels = np.asarray(FITS[fit](opened.convert(preparation.mode), (preparation.width, preparation.height)))
+    return pixels.reshape(preparation.height, preparation.width, -1)
+
+
+def _stretch(picture: Any, size: tuple[int, int]) -> Any:
+    from PIL import Image
+
+    return picture.resize(size, Image.Resampling.BILINEAR)
+
+
+def _crop(picture: Any, size: tuple[int, int]) -> Any:
+    from PIL import Image, ImageOps
+
+    return ImageOps.fit(picture, size, Image.Resampling.BILINEAR)
+
+
+def _letterbox(picture: Any, size: tuple[int, int]) -> Any:
+    from PIL import Image
+
+    from models.preprocess import LETTERBOX_GREY
+
+    factor = min(room / side for room, side in zip(size, picture.size, strict=True))
+    width, height = (max(round(side * factor), 1) for side in picture.size)
+    canvas = Image.new(picture.mode, size, (LETTERBOX_GREY,) * len(picture.getbands()))
+    canvas.paste(_stretch(picture, (width, height)), ((size[0] - width) // 2, (size[1] - height) // 2))
+    return canvas
+
+
+FITS = {"stretch": _stretch, "crop": _crop, "letterbox": _letterbox}

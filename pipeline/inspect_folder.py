@@ -1,0 +1,259 @@
+"""What `convoy init` does: look at a folder, recognise the format, count, and say what is odd about it."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from pipeline.data.example import RawExample
+from pipeline.data.sources import ClassFolders, DataSource, Idx
+from pipeline.data.sources.base import existing_folder, files_below, is_picture, natural_order, shortened
+from pipeline.data.sources.idx import PICTURES_FILE
+from pipeline.errors import DataError
+from pipeline.inspect_table import TABLE_SUFFIXES, guess_table
+
+PICTURES_OPENED = 200
+FEW = 5
+"""Fewer pictures of a class than this are worth a word."""
+OTHER_TASKS = {"images", "masks", "labels", "annotations", "imagesets", "jpegimages", "groundtruth"}
+"""Folder names that speak of detection or segmentation, not of classes; compared without case."""
+
+
+@dataclass
+class Survey:
+    """What going through the examples once has shown.
+
+    Args:
+        splits: split the source gives (None where it gives none) -> count.
+        labels: class name -> count, over `label` and `labels`.
+        fields: names of the label fields seen.
+        sizes: (height, width) of the pictures that were opened.
+        grey: how many of those were grey.
+        unreadable: where the pictures lie that could not be opened.
+    """
+
+    splits: Counter[str | None] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    fields: set[str] = field(default_factory=set)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    grey: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """All examples."""
+        return sum(self.splits.values())
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Median (height, width) in pixels."""
+        return int(median(height for height, _ in self.sizes)), int(median(width for _, width in self.sizes))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was recognised in a folder.
+
+    Args:
+        path: as the user gave it.
+        source: how Convoy reads it.
+        task: the kind of task that fits.
+        survey: counts and sizes.
+        alternatives: other ways to read it, each a YAML line for `data.source` and what it would mean.
+        problems: what the user should look at; none of it keeps the configuration from running.
+    """
+
+    path: Path
+    source: DataSource
+    task: str
+    survey: Survey
+    alternatives: tuple[tuple[str, str], ...] = ()
+    problems: tuple[str, ...] = ()
+
+    def as_document(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "source": self.source.model_dump(mode="json", exclude_defaults=True) | {"kind": source_kind(self.source)},
+            "task": self.task,
+            "examples": self.survey.count,
+            "splits": {split or "": count for split, count in self.survey.splits.items()},
+            "classes": dict(self.survey.labels),
+            "picture_size": list(self.survey.size),
+            "problems": list(self.problems),
+        }
+
+    def as_text(self) -> str:
+        """A few lines for people."""
+        return "\n".join([*self.facts(), *(f"Look at this: {problem}" for problem in self.problems)])
+
+    def facts(self) -> list[str]:
+        """What was found, a sentence each."""
+        return [_counts(self.path, self.source, self.survey), *_labels(self.survey), _sizes(self.survey)]
+
+
+def inspect(path: Path) -> Found:
+    """Recognises what is in a folder (or a table) and goes through it once; opens a sample of the pictures.
+
+    Raises:
+        DataError: nothing there can be learned from; the message says what would be needed.
+    """
+    source, alternatives = _recognise(path)
+    source.check()
+    survey = _survey(source.examples())
+    if not survey.sizes:
+        raise DataError(f"{path}: none of the pictures can be opened, such as {shortened(survey.unreadable, 2)}.")
+    problems = (*_problems(survey), *source.warnings())
+    return Found(path, source, _task(survey, path), survey, tuple(alternatives), problems)
+
+
+def source_kind(source: DataSource) -> str:
+    """The source's kind, as in the YAML."""
+    return str(source.model_dump()["kind"])
+
+
+def _recognise(path: Path) -> tuple[DataSource, list[tuple[str, str]]]:
+    if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
+        return _table([path], path)
+    folder = _without_wrapping(existing_folder(path, "FOLDER"))
+    entries = sorted(folder.iterdir())
+    if any(PICTURES_FILE.fullmatch(entry.name) for entry in entries):
+        return Idx(path=folder), []
+    tables = [entry for entry in entries if entry.suffix.lower() in TABLE_SUFFIXES]
+    if tables:
+        return _table(tables, folder)
+    return _class_folders(folder), []
+
+
+def _without_wrapping(folder: Path) -> Path:
+    """Goes down through folders that hold nothing but one folder, as unpacked archives often do."""
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    if len(entries) == 1 and entries[0].is_dir() and any(inner.is_dir() for inner in entries[0].iterdir()):
+        return _without_wrapping(entries[0])
+    return folder
+
+
+def _table(files: list[Path], where: Path) -> tuple[DataSource, list[tuple[str, str]]]:
+    reasons = []
+    for file in files:
+        try:
+            return guess_table(file)
+        except DataError as error:
+            reasons.append(str(error))
+    if where.is_dir() and any(is_picture(file) for file in files_below(where) if file.parent != where):
+        return _class_folders(where), []
+    raise DataError("\n".join(reasons))
+
+
+def _class_folders(folder: Path) -> ClassFolders:
+    pictures = [file for file in files_below(folder) if is_picture(file)]
+    if not pictures:
+        raise DataError(
+            f"{folder} holds nothing that Convoy can read: no pictures, no idx files, no CSV or Parquet table. "
+            "Expected one folder per class with pictures in it, a table of pictures and labels, or MNIST's files."
+        )
+    if all(file.parent == folder for file in pictures):
+        raise DataError(
+            f"{folder} holds {len(pictures)} pictures, but nothing says what is on them. "
+            "Put them into one folder per class, or add a CSV with a column of file names and a column of labels."
+        )
+    source = ClassFolders(path=folder)
+    if len(source.class_names()) < 2:
+        raise DataError(
+            f"{folder} holds one folder with pictures only ({', '.join(source.class_names())}), and a classifier needs "
+            "at least two classes. Expected one folder per class."
+        )
+    return source
+
+
+def _survey(examples: Iterator[RawExample]) -> Survey:
+    survey, draw = Survey(), random.Random(0)
+    sample: list[RawExample] = []
+    for number, example in enumerate(examples):
+        survey.splits[example.split] += 1
+        _count_labels(survey, example)
+        place = number if number < PICTURES_OPENED else draw.randrange(number + 1)
+        if place < PICTURES_OPENED:  # reservoir sampling: each picture has the same chance, whatever their number
+            sample[place : place + 1] = [example]
+    for example in sample:
+        _open(survey, example)
+    return survey
+
+
+def _count_labels(survey: Survey, example: RawExample) -> None:
+    for name in ("label", "labels", "value"):
+        if getattr(example, name) is not None:
+            survey.fields.add(name)
+    if example.label is not None:
+        survey.labels[example.label] += 1
+    survey.labels.update(example.labels or ())
+
+
+def _open(survey: Survey, example: RawExample) -> None:
+    """Reads a picture's header."""
+    from PIL import Image
+
+    if isinstance(example.image, np.ndarray):
+        survey.sizes.append((example.image.shape[0], example.image.shape[1]))
+        survey.grey += example.image.ndim == 2
+        return
+    try:
+        with Image.open(example.image if isinstance(example.image, Path) else io.BytesIO(example.image)) as picture:
+            survey.sizes.append((picture.height, picture.width))
+            survey.grey += picture.mode in ("1", "L", "LA", "I", "I;16")
+    except Exception:  # Pillow's plug-ins raise whatever their parsers meet; `prepare` will say what
+        survey.unreadable.append(example.where or example.id)
+
+
+def _task(survey: Survey, path: Path) -> str:
+    tasks = {"label": "classification", "labels": "multi_label", "value": "regression"}
+    for name, task in tasks.items():
+        if name in survey.fields:
+            return task
+    raise DataError(f"{path}: nothing says what is on the pictures. Add a column with a label or a number.")
+
+
+def _problems(survey: Survey) -> Iterator[str]:
+    if survey.unreadable:
+        opened = len(survey.unreadable) + len(survey.sizes)
+        yield f"{len(survey.unreadable)} of {opened} pictures cannot be opened: {shortened(survey.unreadable, 3)}."
+    rare = [name for name, count in survey.labels.items() if count < FEW]
+    if rare:
+        yield f"{len(rare)} classes have fewer than {FEW} pictures: {shortened(sorted(rare))}."
+    if survey.labels and max(survey.labels.values()) > 10 * min(survey.labels.values()):
+        yield "the classes are very unequal in size: look at macro_f1 beside accuracy."
+    others = [name for name in survey.labels if name.lower() in OTHER_TASKS]
+    if others:
+        yield f"folders called {', '.join(others)} look like detection or segmentation data, not like classes."
+    if survey.labels and survey.count < 10 * len(survey.labels):
+        yield f"{survey.count} pictures are few for {len(survey.labels)} classes."
+
+
+def _counts(path: Path, source: DataSource, survey: Survey) -> str:
+    kinds = {"folders": "class folders", "table": "a table", "idx": "idx files"}
+    kind = kinds.get(source_kind(source), source_kind(source))
+    splits = ", ".join(f"{split or 'no split'} {count:,}" for split, count in survey.splits.items())
+    return f"{path}: {survey.count:,} pictures in {kind} ({splits})."
+
+
+def _labels(survey: Survey) -> list[str]:
+    if not survey.labels:
+        return []
+    ranked = sorted(survey.labels.items(), key=lambda item: (-item[1], natural_order(item[0])))
+    names = [f"{name} ({count:,})" for name, count in ranked]
+    return [f"{len(names)} classes: {shortened(names, 12)}."]
+
+
+def _sizes(survey: Survey) -> str:
+    heights, widths = zip(*survey.sizes, strict=True)
+    colour = "grey" if survey.grey == len(survey.sizes) else "grey and colour" if survey.grey else "colour"
+    if len(set(survey.sizes)) == 1:
+        return f"All {heights[0]} pixels high and {widths[0]} wide, {colour}."
+    return f"{min(heights)} to {max(heights)} pixels high, {min(widths)} to {max(widths)} wide, {colour}."

@@ -1,0 +1,1 @@
+"""Scoring predictions: one evaluator a file, one file a kind of answer."""

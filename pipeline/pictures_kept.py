@@ -1,0 +1,54 @@
+"""Pictures that a Run keeps for its report: what the model sees while training, and the worst mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.stack import tf
+from pipeline.data.example import IMAGE, MASK
+from pipeline.files import write_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import tensorflow
+
+    from pipeline.metrics.base import Mistake
+
+
+def keep_samples(folder: Path, batch: dict[str, Any], most: int, captions: Sequence[str]) -> list[dict[str, str]]:
+    """Writes the first pictures of a training batch as PNG; gives file and caption of each."""
+    pictures = batch[IMAGE][:most]
+    files = [folder / f"{index:03}.png" for index in range(len(pictures))]
+    for file, picture in zip(files, pictures, strict=True):
+        write_picture(file, picture)
+    return [{"file": file.name, "caption": text} for file, text in zip(files, captions, strict=False)]
+
+
+def keep_mistakes(folder: Path, batches: tensorflow.data.Dataset, mistakes: Sequence[Mistake]) -> list[dict[str, Any]]:
+    """Finds the pictures of the mistakes in the evaluation data and writes them as PNG; gives a row for each."""
+    wanted = {mistake.id: index for index, mistake in enumerate(mistakes)}
+    for batch in batches if wanted else ():
+        for identity, picture, real in zip(batch["id"].numpy(), batch[IMAGE], batch[MASK].numpy(), strict=True):
+            index = wanted.get(identity.decode()) if real else None
+            if index is not None:
+                write_picture(folder / f"{index:03}.png", picture)
+    return [mistake_row(index, mistake) for index, mistake in enumerate(mistakes)]
+
+
+def mistake_row(index: int, mistake: Mistake) -> dict[str, Any]:
+    """What `mistakes.json` says of one mistake."""
+    return {
+        "file": f"mistakes/{index:03}.png",
+        "id": mistake.id,
+        "expected": mistake.expected,
+        "answered": mistake.answered,
+        "badness": mistake.badness,
+    }
+
+
+def write_picture(file: Path, picture: tensorflow.Tensor) -> None:
+    """Writes uint8 [H,W,C] as PNG."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_file(file, tf.io.encode_png(tf.cast(picture, tf.uint8)).numpy())

@@ -1,0 +1,212 @@
+"""What `convoy predict` does: pictures in, answers out, by any Predictor; as a table, as JSON, or drawn on pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.data.pictures import BadPicture, normalise_picture
+from pipeline.data.sources.base import files_below, is_picture, shortened
+from pipeline.errors import DataError, RunError
+from pipeline.files import write_file
+from pipeline.run import Run
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pipeline.tasks import Task
+
+BATCH = 32
+CAPTION_HEIGHT = 28
+DRAWN_AT_LEAST = 240
+"""Width in pixels below which a picture is enlarged, so that its answer can be read."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one picture.
+
+    Args:
+        file: as the user gave it.
+        picture: upright JPEG or PNG bytes; empty where the file cannot be read.
+        answer: the task's answer in plain values; empty where the file cannot be read.
+        error: why it cannot be read; else empty.
+    """
+
+    file: Path
+    picture: bytes
+    answer: Mapping[str, Any]
+    error: str = ""
+
+    def as_document(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"file": str(self.file), **self.answer, **({"error": self.error} if self.error else {})}
+
+
+def predict(model: Path, files: Sequence[Path]) -> list[Answer]:
+    """The answers for pictures, in their order; a picture that cannot be read is an answer with an error.
+
+    Args:
+        model: a Run, an export folder, a SavedModel (or the folder of its versions), or a `.tflite`.
+        files: pictures, or folders of them.
+
+    Raises:
+        RunError: there is no model, or nothing says what its answers mean.
+        DataError: a file does not exist, or a folder holds no picture.
+    """
+    from pipeline.predictors import open_predictor
+
+    task = _task(model)
+    pictures = [_read(file) for file in _all_files(files)]
+    predictor = open_predictor(_model_files(model))
+    readable = [index for index, (_, data, _) in enumerate(pictures) if data]
+    answers: dict[int, Mapping[str, Any]] = {}
+    for batch in _batches(readable):
+        pixels = np.stack([_fit(pictures[index][1], task) for index in batch])
+        predictions = predictor({"image": pixels})
+        for row, index in enumerate(batch):
+            answers[index] = task.answer({name: value[row] for name, value in predictions.items()})
+    return [Answer(file, data, answers.get(i, {}), error) for i, (file, data, error) in enumerate(pictures)]
+
+
+def require_all(answers: Sequence[Answer]) -> None:
+    """Raises DataError where a picture could not be read, after all others have been answered."""
+    bad = [f"{answer.file} ({answer.error})" for answer in answers if answer.error]
+    if bad:
+        raise DataError(f"{len(bad)} of {len(answers)} pictures cannot be read: {shortened(bad)}.")
+
+
+def as_table(answers: Sequence[Answer]) -> RenderableType:
+    """The answers for the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("file", "answer", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for answer in answers:
+        said = Text(answer.error, style="red") if answer.error else Text(in_words(answer.answer))
+        table.add_row(Text(str(answer.file), overflow="fold"), said)
+    return table
+
+
+def in_words(answer: Any) -> str:
+    """An answer of any task on one line, such as `rose 0.913` or `age 31.4, height 1.7`."""
+    match answer:
+        case {"label": label, "score": score}:
+            return f"{label} {score:.3f}"
+        case {} if len(answer) == 1:
+            return in_words(next(iter(answer.values())))
+        case {}:
+            return ", ".join(f"{name} {in_words(value)}" for name, value in answer.items())
+        case list() | tuple():
+            return ", ".join(map(in_words, answer)) or "none"
+        case float():
+            return f"{answer:.4g}"
+        case _:
+            return str(answer)
+
+
+def draw(answers: Sequence[Answer], folder: Path) -> None:
+    """Writes each readable picture with its answer as `folder/NAME.png`; StorageError where that is impossible."""
+    used: set[str] = set()
+    for answer in answers:
+        if not answer.error:
+            write_file(
+                folder / f"{_unused(answer.file.stem, used)}.png", drawn(answer.picture, in_words(answer.answer))
+            )
+
+
+def drawn(picture: bytes, text: str) -> bytes:
+    """PNG bytes of a picture (JPEG or PNG) with a line of text below it."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    original = Image.open(io.BytesIO(picture)).convert("RGB")
+    factor = -(-DRAWN_AT_LEAST // original.width) if original.width < DRAWN_AT_LEAST else 1
+    enlarged = original.resize((original.width * factor, original.height * factor), Image.Resampling.NEAREST)
+    canvas = Image.new("RGB", (enlarged.width, enlarged.height + CAPTION_HEIGHT), "black")
+    canvas.paste(enlarged)
+    font = ImageFont.load_default(size=CAPTION_HEIGHT // 2)
+    ImageDraw.Draw(canvas).text((8, enlarged.height + CAPTION_HEIGHT // 5), text, fill="white", font=font)
+    stream = io.BytesIO()
+    canvas.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _task(model: Path) -> Task:
+    """The resolved task of a Run, or of the contract that lies beside (or above) an exported file."""
+    from pydantic import TypeAdapter
+
+    from pipeline.tasks import AnyTask
+
+    if not model.exists():
+        raise RunError(f"There is no {model}. Give a Run, an export folder, a SavedModel or a .tflite file.")
+    run = Run(model)
+    if run.task.exists():
+        content = json.loads(run.task.read_text(encoding="utf-8"))
+    else:
+        content = json.loads(_contract(model).read_text(encoding="utf-8"))["task"]
+    task: Task = TypeAdapter(AnyTask).validate_python(content)
+    return task
+
+
+def _contract(model: Path) -> Path:
+    """`contract.json` in the folder itself, or up to two folders above (export/saved_model/VERSION)."""
+    for folder in (model, *list(model.absolute().parents)[:2]):
+        if (folder / "contract.json").is_file():
+            return folder / "contract.json"
+    raise RunError(
+        f"Nothing says what the answers of {model} mean: it is no Run with a trained model, and no contract.json lies "
+        "beside it. `convoy export` writes one; copy it along with the exported file."
+    )
+
+
+def _model_files(model: Path) -> Path:
+    """What is to be opened: in an export folder, its SavedModel."""
+    return model / "saved_model" if (model / "contract.json").is_file() else model
+
+
+def _all_files(files: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for file in files:
+        if file.is_dir():
+            inside = [entry for entry in files_below(file) if is_picture(entry)]
+            if not inside:
+                raise DataError(f"The folder {file} holds no pictures.")
+            found += inside
+        elif file.exists():
+            found.append(file)
+        else:
+            raise DataError(f"There is no picture {file}.")
+    return found
+
+
+def _read(file: Path) -> tuple[Path, bytes, str]:
+    """(file, bytes as they would be stored for training, why not)."""
+    try:
+        return file, normalise_picture(file.read_bytes())[0], ""
+    except (BadPicture, OSError) as error:
+        return file, b"", str(error)
+
+
+def _fit(data: bytes, task: Task) -> np.ndarray:
+    from models.preprocess import decode_and_fit
+
+    pixels: np.ndarray = decode_and_fit(data, task.picture).numpy()
+    return pixels
+
+
+def _batches(indices: Sequence[int]) -> Iterator[Sequence[int]]:
+    yield from (indices[start : start + BATCH] for start in range(0, len(indices), BATCH))
+
+
+def _unused(stem: str, used: set[str]) -> str:
+    name, number = stem, 2
+    while name in used:
+        name, number = f"{stem}_{number}", number + 1
+    used.add(name)
+    return name

@@ -1,0 +1,71 @@
+"""The Run: the folder that each stage reads from and writes to. Stages talk only through it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import RunError, StorageError
+from pipeline.files import write_file
+
+
+class Run:
+    """One Run folder: where everything in it lies, and reading and writing it without ever leaving half a file.
+
+    Args:
+        path: the folder; created by the first write.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.environment = self.path / "environment.json"
+        self.data = self.path / "data.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.model = self.path / "model" / "model.keras"
+        self.task = self.path / "model" / "task.json"
+        self.history = self.path / "history.csv"
+        self.training = self.path / "train.json"
+        self.tensorboard = self.path / "tensorboard"
+        self.metrics = self.path / "metrics"
+        self.evaluation = self.metrics / "evaluation.json"
+        self.mistakes = self.metrics / "mistakes.json"
+        self.samples = self.metrics / "samples"
+        self.variants = self.path / "variants"
+        self.export = self.path / "export"
+        self.saved_model = self.export / "saved_model"
+        self.tflite = self.export / "tflite"
+        self.contract = self.export / "contract.json"
+        self.verification = self.path / "verification.json"
+        self.summary = self.path / "summary.json"
+        self.report = self.path / "report.html"
+
+    def require(self, file: Path, stage: str) -> Path:
+        """The file, or a RunError that says which stage makes it."""
+        if not file.exists():
+            raise RunError(
+                f"The Run {self.path} has no {file.relative_to(self.path)}: the stage `{stage}` has not been run. "
+                f"Run `convoy {stage} {self.path}` first."
+            )
+        return file
+
+    def read_json(self, file: Path, stage: str) -> Any:
+        """The content of one of the Run's JSON files; RunError where `stage` has not written it or it is damaged."""
+        try:
+            return json.loads(self.require(file, stage).read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise RunError(f"{file} is damaged ({error}). Run `convoy {stage} {self.path}` again.") from error
+
+    def write_json(self, file: Path, content: Any) -> None:
+        """Writes plain JSON values whole or not at all."""
+        self.create(file.parent)
+        write_file(file, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def create(self, folder: Path) -> Path:
+        """The folder, made where it is missing; StorageError where that is impossible."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"Cannot make the folder {folder}: {error}. Choose another with --run DIR.") from error
+        return folder

@@ -1,0 +1,331 @@
+"""READ FIRST: the whole flow. Each stage reads from the Run folder and writes to it; they share nothing else.
+
+prepare   any source -> verified, sharded examples on disk            store/ beside the Run, data.json
+train     examples -> augment -> encode -> Learner.fit                 checkpoints/, model/, history.csv
+evaluate  trained model x examples -> metrics, plots                   metrics/
+compress  trained model -> variants (float16, int8, QAT, ...)          variants/
+export    variants + decode -> SavedModel, .tflite, contract, warm-up  export/
+verify    exported files x examples -> blessed or not                  verification.json, summary.json
+report    all of it -> one page                                        report.html
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.stack import keras
+from pipeline import console, ownership, strategy
+from pipeline.compress.base import CompressionJob
+from pipeline.config import Config
+from pipeline.data import input as data_input
+from pipeline.data.example import IMAGE, TRAIN, VALIDATION
+from pipeline.data.prepare import prepare as prepare_data
+from pipeline.data.store import Store
+from pipeline.environment import environment
+from pipeline.evaluate import evaluate_predictor
+from pipeline.files import new_folder, write_file
+from pipeline.run import Run
+from pipeline.summary import MetricSummary, Summary, TrainSummary, variant_summaries
+from pipeline.tasks import AnyTask, Task
+from pipeline.train import TrainingJob
+
+if TYPE_CHECKING:
+    from pipeline.metrics.base import Evaluator
+
+
+def run_all(config: Config, run: Run, *, resume: bool = False) -> None:
+    """Does all of it. A finished training of the same configuration is reused; an unfinished one needs `resume`.
+
+    Raises:
+        VerificationError: a variant missed its limits; everything is written all the same.
+    """
+    prepare(config, run)
+    if ownership.training_is_finished(run):
+        console.say(f"train: reused {run.model}; remove {run.training} to train again")
+    else:
+        train(config, run, resume=resume)
+    evaluate(config, run)
+    compress(config, run)
+    export(config, run)
+    try:
+        verify(config, run)
+    finally:
+        report(config, run)
+
+
+# ---------------------------------------------------------------------------------------------------- prepare
+
+
+def prepare(config: Config, run: Run) -> None:
+    """Any source -> verified, sharded examples on disk, and `data.json` that says where."""
+    begin(config, run, "prepare")
+    folder = config.data.store or run.path.parent / "store"
+    with console.progress("prepare") as progress:
+        store = prepare_data(config.data, folder, progress)
+    task = config.task.resolve(store.info)
+    quarantine = store.quarantine()
+    run.write_json(run.data, {"store": str(store.path), "info": asdict(store.info), "quarantine": len(quarantine)})
+    counts = ", ".join(f"{count} {split}" for split, count in store.info.num_examples.items())
+    console.say(f"prepare: {counts}; {len(task.output_names)} outputs; {len(quarantine)} pictures left out")
+
+
+# ---------------------------------------------------------------------------------------------------- train
+
+
+def train(config: Config, run: Run, *, resume: bool = False) -> None:
+    """Examples -> augment -> encode -> Learner.fit -> `model/`. Prepares first where nothing is prepared."""
+    begin(config, run, "train")
+    ownership.require_resumable(run, resume=resume)
+    if not run.data.exists():
+        prepare(config, run)
+    from pipeline.fit import fit
+
+    store = open_store(run)
+    task = config.task.resolve(store.info)
+    keep_samples(config, run, store, task)
+    with console.progress("train", unit="steps") as progress:
+        model, result = fit(training_job(config, run, store, task, progress), resume=resume)
+    keep_model(run, model, task)
+    run.write_json(run.training, asdict(result))
+    console.say(f"train: {result.steps} steps in {result.seconds:.0f} s, {result.images_per_second} pictures/s")
+
+
+def training_job(config: Config, run: Run, store: Store, task: Task, progress: console.Progress) -> TrainingJob:
+    """The training that a Config describes, as `fit` takes it."""
+    return TrainingJob(
+        task=task,
+        learner=config.learner,
+        store=store,
+        operations=config.augment,
+        input=config.input,
+        settings=config.train,
+        seed=config.seed,
+        checkpoints=run.checkpoints,
+        history=run.history,
+        tensorboard=run.tensorboard,
+        progress=progress,
+    )
+
+
+def keep_samples(config: Config, run: Run, store: Store, task: Task) -> None:
+    """Some training pictures as the model sees them, for the report."""
+    from pipeline.pictures_kept import write_picture
+
+    if config.evaluate.samples:
+        batches = data_input.training_batches(
+            store, task, config.augment, config.input, config.evaluate.samples, config.seed
+        )
+        inputs, _ = next(iter(batches))
+        for index, picture in enumerate(inputs[IMAGE]):
+            write_picture(run.samples / f"{index:03}.png", picture)
+
+
+def keep_model(run: Run, model: keras.Model, task: Task) -> None:
+    """Writes the trained model and its resolved task, both or neither."""
+    with new_folder(run.model.parent) as folder:
+        model.save(folder / run.model.name)
+        write_task(folder / run.task.name, task)
+
+
+def write_task(file: Path, task: Task) -> None:
+    """Writes a resolved task, from which every later stage reads it."""
+    write_file(file, task.model_dump_json(indent=2) + "\n")
+
+
+# ---------------------------------------------------------------------------------------------------- evaluate
+
+
+def evaluate(config: Config, run: Run) -> None:
+    """The trained model x the evaluation split -> metrics, plots, the worst mistakes."""
+    begin(config, run, "evaluate")
+    store, model = open_store(run), load_model(run)
+    task = tune(config, store, model, load_task(run))
+    write_task(run.task, task)
+    evaluator = score(config, store, model, task, data_input.evaluation_split(store.info))
+    run.write_json(run.evaluation, evaluator.result())
+    keep_plots(run, evaluator)
+    keep_mistakes(config, run, store, task, evaluator)
+    value = evaluator.result()[task.metric.name]
+    console.say(f"evaluate: {task.metric.name} {value:.4f} on {data_input.evaluation_split(store.info)}")
+
+
+def tune(config: Config, store: Store, model: keras.Model, task: Task) -> Task:
+    """The task with what it chooses on the validation split; only where that is not the split it is judged on."""
+    if data_input.evaluation_split(store.info) == VALIDATION or not store.info.num_examples.get(VALIDATION):
+        return task
+    return task.tuned(score(config, store, model, task, VALIDATION))
+
+
+def score(config: Config, store: Store, model: keras.Model, task: Task, split: str) -> Evaluator:
+    """The trained model's answers for a split."""
+    from pipeline.predictors import KerasPredictor
+
+    batches = data_input.evaluation_batches(store, task, split, config.evaluate.batch_size)
+    total = store.info.num_examples[split]
+    with console.progress(f"evaluate {split}") as progress:
+        predictor = KerasPredictor(task.serving_model(model))
+        return evaluate_predictor(predictor, batches, task, lambda done: progress(done, total))
+
+
+def keep_plots(run: Run, evaluator: Evaluator) -> None:
+    """Writes the evaluator's plots as SVG."""
+    from pipeline.metrics.plots import save_plots
+
+    save_plots(evaluator.plots(), run.metrics)
+
+
+def keep_mistakes(config: Config, run: Run, store: Store, task: Task, evaluator: Evaluator) -> None:
+    """Writes the worst mistakes and their pictures."""
+    from pipeline import pictures_kept
+
+    split = data_input.evaluation_split(store.info)
+    batches = data_input.evaluation_batches(store, task, split, config.evaluate.batch_size)
+    mistakes = evaluator.mistakes(config.evaluate.mistakes)
+    run.write_json(run.mistakes, pictures_kept.keep_mistakes(run.metrics / "mistakes", batches, mistakes))
+
+
+# ---------------------------------------------------------------------------------------------------- compress
+
+
+def compress(config: Config, run: Run) -> None:
+    """The trained model -> a `.tflite` for each variant."""
+    begin(config, run, "compress")
+    job = compression_job(config, run)
+    for variant in config.compress.variants:
+        name = variant.variant_name
+        content = variant.convert(job)
+        with new_folder(run.variants / name) as folder:
+            write_file(folder / "model.tflite", content)
+            write_file(folder / "variant.json", variant.model_dump_json(indent=2) + "\n")
+        console.say(f"compress: {name}, {len(content):,} bytes")
+
+
+def compression_job(config: Config, run: Run) -> CompressionJob:
+    """The trained model with calibration pictures and the means to fine-tune."""
+    store, task, model = open_store(run), load_task(run), load_model(run)
+    settings = config.compress
+    calibration = data_input.calibration_pictures(
+        store, task, TRAIN, settings.calibration_pictures, settings.calibration_seed
+    )
+    return CompressionJob(
+        task=task, model=model, calibration=calibration, fine_tune=partial(fine_tune, config, run, store, task)
+    )
+
+
+def fine_tune(
+    config: Config, run: Run, store: Store, task: Task, model: keras.Model, epochs: int, learning_rate: float
+) -> None:
+    """Trains a variant of the model in place on the training data."""
+    from pipeline import fit
+
+    with console.progress("fine-tune", unit="steps") as progress:
+        fit.fine_tune(training_job(config, run, store, task, progress), model, epochs, learning_rate)
+
+
+# ---------------------------------------------------------------------------------------------------- export
+
+
+def export(config: Config, run: Run) -> None:
+    """The model and its variants -> SavedModel, `.tflite` files with metadata, `contract.json`."""
+    begin(config, run, "export")
+    from pipeline.export import contract, saved_model, tflite
+
+    store, task, model = open_store(run), load_task(run), load_model(run)
+    pictures = data_input.encoded_pictures(store, TRAIN, config.export.pictures_needed)
+    version = saved_model.export_saved_model(task, model, run.saved_model, pictures, config.export)
+    files = {
+        name: tflite.publish_tflite(task, file.read_bytes(), run.tflite / f"{name}.tflite", name)
+        for name, file in variant_files(config, run).items()
+    }
+    described = run.read_json(run.environment, "prepare")
+    contract.write_contract(run.export, task, version, files, described)
+    console.say(f"export: {version} and {len(files)} TFLite files")
+
+
+def variant_files(config: Config, run: Run) -> dict[str, Path]:
+    """Variant -> the file that `compress` made."""
+    names = [variant.variant_name for variant in config.compress.variants]
+    return {name: run.require(run.variants / name / "model.tflite", "compress") for name in names}
+
+
+# ---------------------------------------------------------------------------------------------------- verify
+
+
+def verify(config: Config, run: Run) -> None:
+    """Exported files x the evaluation split, against the trained model -> `verification.json`, `summary.json`.
+
+    Raises:
+        VerificationError: a variant is not blessed.
+    """
+    begin(config, run, "verify")
+    from pipeline.export.saved_model import versions
+    from pipeline.verify import verify_variants
+
+    store, task = open_store(run), load_task(run)
+    files = {name: run.require(run.tflite / f"{name}.tflite", "export") for name in variant_files(config, run)}
+    exported = versions(run.require(run.saved_model, "export"))
+    with console.progress("verify") as progress:
+        found = verify_variants(task, load_model(run), store, exported[max(exported)], files, config.verify, progress)
+    run.write_json(run.verification, found.as_json(run.path))
+    run.write_json(run.summary, summarise(config, run).model_dump(mode="json"))
+    blessed = sum(result.blessed for result in found.variants.values())
+    console.say(f"verify: {blessed} of {len(found.variants)} blessed")
+    found.require_blessed()
+
+
+def summarise(config: Config, run: Run) -> Summary:
+    """What the Run came to, for machines."""
+    metric = config.task.metric
+    return Summary(
+        task=config.task.kind,
+        metric=MetricSummary(name=metric.name, direction=metric.direction),
+        data=run.read_json(run.data, "prepare")["info"]["num_examples"],
+        train=TrainSummary(**run.read_json(run.training, "train")),
+        variants=variant_summaries(run.read_json(run.verification, "verify")["variants"]),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- report
+
+
+def report(config: Config, run: Run) -> None:
+    """Everything in the Run -> `report.html`."""
+    begin(config, run, "report")
+    from pipeline.report import build_report
+
+    console.say(f"report: {build_report(run, config.report)}")
+
+
+# ---------------------------------------------------------------------------------------------------- shared
+
+
+def begin(config: Config, run: Run, stage: str) -> None:
+    """Claims the Run for this configuration, and sets up the devices before TensorFlow starts.
+
+    Raises:
+        RunError: the Run holds results of another configuration.
+    """
+    ownership.claim(config, run, stage)
+    strategy.configure(config.train.devices, config.seed)
+    run.write_json(run.environment, environment(config.seed))
+
+
+def open_store(run: Run) -> Store:
+    """The prepared data of the Run."""
+    return Store.open(Path(run.read_json(run.data, "prepare")["store"]))
+
+
+def load_task(run: Run) -> Task:
+    """The task as it was trained, with the class names and statistics of the data."""
+    from pydantic import TypeAdapter
+
+    task: Task = TypeAdapter(AnyTask).validate_json(run.require(run.task, "train").read_text(encoding="utf-8"))
+    return task
+
+
+def load_model(run: Run) -> keras.Model:
+    """The trained model."""
+    return keras.models.load_model(run.require(run.model, "train"), compile=False)

@@ -1,0 +1,149 @@
+"""The commented configuration that `convoy init` writes: what a practitioner would begin with for data like this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import yaml_file
+from pipeline.errors import ConfigError
+from pipeline.files import write_file
+from pipeline.inspect_folder import Found, Survey, source_kind
+
+SMALL = 64
+"""Pictures up to this many pixels a side keep their size and need no large network."""
+LARGEST = 224
+STRIDE = 32
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What depends on the size of the pictures.
+
+    Args:
+        height, width: the model's picture, in pixels.
+        backbone: its kind, and what to know about it.
+        augment: YAML lines.
+        pictures: how many pictures to train on in all, as a measure of the length.
+    """
+
+    height: int
+    width: int
+    backbone: tuple[str, str]
+    augment: str
+    pictures: int
+
+
+def configuration(found: Found, target: Path) -> str:
+    """The YAML text."""
+    choice = _choice(found.survey)
+    name = target if str(target) != "-" else Path("FILE.yaml")
+    return (
+        "\n\n".join([_head(found, name), _data(found), _task(found, choice), choice.augment, _train(found, choice)])
+        + "\n"
+    )
+
+
+def write(text: str, target: Path, *, force: bool) -> None:
+    """Writes the file; ConfigError where one is there already, unless forced."""
+    if target.exists() and not force:
+        raise ConfigError(
+            f"{target} is there already. Give another name with --output FILE, or replace it with --force."
+        )
+    write_file(target, text)
+
+
+def _choice(survey: Survey) -> Choice:
+    height, width = survey.size
+    if max(height, width) <= SMALL:
+        backbone = (
+            "small_resnet",
+            "0.27 million weights, for pictures of 8 to 64 pixels; `depth: 32` and more for harder data",
+        )
+        return Choice(height, width, backbone, SMALL_AUGMENT, 600_000)
+    side = min(LARGEST, max(STRIDE * 3, round(min(height, width) / STRIDE) * STRIDE))
+    backbone = ("mobilenet_v2", "2.3 million weights, made for phones; resnet50 and densenet121 are larger")
+    return Choice(side, side, backbone, LARGE_AUGMENT, 20_000)
+
+
+SMALL_AUGMENT = """# Random changes of the training pictures.
+# Add `- kind: horizontal_flip` where a mirrored picture means the same (not for digits or text).
+augment:
+  - kind: translation
+    probability: 0.8"""
+
+LARGE_AUGMENT = """# Random changes of the training pictures.
+# Leave out horizontal_flip where left and right matter (text, road signs).
+augment:
+  - kind: random_resized_crop       # has to come first
+  - kind: horizontal_flip
+    probability: 0.5"""
+
+
+def _head(found: Found, target: Path) -> str:
+    lines = [
+        f"Written by `convoy init {found.path}`.",
+        *found.facts(),
+        *(f"Look at this: {problem}" for problem in found.problems),
+        "",
+        f"Run it:                  convoy run {target}",
+        f"Try it quickly first:    convoy run {target} train.epochs=1",
+        "All settings explained:  convoy describe, convoy describe train, ...",
+    ]
+    return "\n".join(f"# {line}".rstrip() for line in "\n".join(lines).splitlines())
+
+
+def _data(found: Found) -> str:
+    kind = source_kind(found.source)
+    given = {"kind": kind, **found.source.model_dump(mode="json", exclude_unset=True, exclude={"kind"})}
+    lines = ["data:", "  source:", *(f"    {key}: {_scalar(value)}" for key, value in given.items())]
+    lines += [f"    # instead: {line}    # {meaning}" for line, meaning in found.alternatives]
+    if set(found.survey.splits) == {None}:
+        lines += ["  splits:                 # the data names no splits: these shares are drawn, class by class"]
+        lines += [
+            "    validation: 0.1       # chooses the best checkpoint",
+            "    test: 0.1             # the final figures",
+        ]
+    elif "validation" not in found.survey.splits:
+        lines += ["  splits:", "    validation: 0.1       # drawn from the training part; chooses the best checkpoint"]
+    return "\n".join(lines)
+
+
+def _task(found: Found, choice: Choice) -> str:
+    kind, meaning = choice.backbone
+    grey = found.survey.grey == len(found.survey.sizes)
+    lines = [
+        "task:",
+        f"  kind: {found.task}",
+        "  picture:                # every picture is brought to this size",
+        f"    height: {choice.height}",
+        f"    width: {choice.width}",
+        f"    channels: {1 if grey else 3}           # {'grey' if grey else 'colour'}",
+        "  backbone:",
+        f"    kind: {kind}    # {meaning}",
+    ]
+    if choice.backbone[0] != "small_resnet" and not grey:
+        lines.append("    # weights: imagenet   # pretrained, downloaded once: for few pictures; see train.transfer")
+    return "\n".join(lines)
+
+
+def _train(found: Found, choice: Choice) -> str:
+    training = found.survey.splits["train"] or found.survey.count
+    epochs = max(5, min(60, choice.pictures // max(training, 1)))
+    batch = max(4, min(64, 2 ** ((max(training, 8) // 8).bit_length() - 1)))
+    return "\n".join(
+        [
+            "train:",
+            f"  epochs: {epochs}",
+            f"  batch_size: {batch}",
+            "  optimizer: adam         # `convoy describe train.optimizer` lists the others",
+            "  schedule:",
+            "    warmup_epochs: 1",
+        ]
+    )
+
+
+def _scalar(value: Any) -> str:
+    """A value on one line, quoted where YAML needs it."""
+    return yaml_file.dump_inline(value)

@@ -1,0 +1,103 @@
+"""Devices and replicas: where a job runs, decided once before TensorFlow starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from models.settings import Settings
+from models.stack import keras, tf
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Devices(Settings):
+    """Where the job runs. Without GPUs it runs on the CPU; nothing else changes."""
+
+    replicas: int | None = Field(default=None, ge=1)
+    """Number of replicas: all GPUs when left out; without GPUs that many logical CPU devices, to test replica code."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Arithmetic of training: mixed_float16 for GPUs with tensor cores, mixed_bfloat16 for newer ones and TPUs.
+    Weights and outputs stay float32."""
+    deterministic: bool = True
+    """Whether the same seed gives the same bits on the same machine; some GPU operations are slower for it."""
+
+
+def configure(devices: Devices, seed: int) -> None:
+    """Sets up this process: memory growth on GPUs, logical CPU devices, random seeds. Call it before any tensor is made.
+
+    Raises:
+        ConfigError: more replicas asked for than there are GPUs, or TensorFlow already runs with other devices.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if not gpus:
+        split_cpu(devices.replicas or 1)
+    elif (devices.replicas or 1) > len(gpus):
+        raise ConfigError(f"devices.replicas is {devices.replicas}, but this machine has {len(gpus)} GPUs.")
+    if devices.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    # Dropout keeps its random state in variables, so that a checkpoint holds it and a resumed run draws the same.
+    keras.backend.experimental.enable_tf_random_generator()
+    keras.utils.set_random_seed(seed)
+
+
+def split_cpu(count: int) -> None:
+    """Makes `count` logical devices of the CPU."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    wanted = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
+    current = tf.config.get_logical_device_configuration(cpu)
+    if len(current or [None]) == count:
+        return
+    try:
+        tf.config.set_logical_device_configuration(cpu, wanted)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"devices.replicas is {count}, but TensorFlow already runs in this process with {len(current or [None])} "
+            "CPU devices. Start a new process with this setting."
+        ) from error
+
+
+def mirrored(devices: Devices) -> tf.distribute.Strategy:
+    """One replica on each device; gradients are summed with NCCL between GPUs, by the host between CPU devices."""
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    names = [device.name for device in tf.config.list_logical_devices(kind)][: devices.replicas]
+    cross = tf.distribute.NcclAllReduce() if kind == "GPU" else tf.distribute.ReductionToOneDevice()
+    return tf.distribute.MirroredStrategy(names, cross_device_ops=cross if len(names) > 1 else None)
+
+
+def per_replica(batch_size: int, replicas: int) -> int:
+    """The batch of each replica; ConfigError where the global batch cannot be shared out evenly."""
+    if batch_size % replicas:
+        lower = max(batch_size // replicas, 1) * replicas
+        raise ConfigError(
+            f"train.batch_size is {batch_size}, which {replicas} replicas cannot share evenly. "
+            f"Use a multiple of {replicas}, such as {lower} or {lower + replicas}."
+        )
+    return batch_size // replicas
+
+
+class Precision:
+    """A Keras precision policy for the length of a `with` block."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __enter__(self) -> None:
+        self.before = keras.mixed_precision.global_policy()
+        keras.mixed_precision.set_global_policy(self.name)
+
+    def __exit__(self, *_: object) -> None:
+        keras.mixed_precision.set_global_policy(self.before)
+
+
+def device_names() -> Iterator[str]:
+    """The devices that TensorFlow sees, such as `CPU:0`, with the GPU's model where known."""
+    for device in tf.config.list_physical_devices():
+        details = tf.config.experimental.get_device_details(device) if device.device_type == "GPU" else {}
+        name = device.name.removeprefix("/physical_device:")
+        yield f"{name} ({details['device_name']})" if "device_name" in details else name

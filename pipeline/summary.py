@@ -1,0 +1,82 @@
+"""`summary.json`: the result of a Run for machines. Its form is the classes below, and `docs/summary.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from models.settings import Settings
+
+
+class MetricSummary(Settings):
+    """What the task is judged by."""
+
+    name: str
+    """Key in each variant's `metrics`."""
+    direction: Literal["max", "min"]
+    """Whether larger or smaller is better."""
+
+
+class TrainSummary(Settings):
+    """How the training went."""
+
+    seconds: float
+    """Wall time of the last `train`, in seconds, start-up and validation included."""
+    images_per_second: float | None
+    """Median over the epochs, without start-up and validation."""
+    steps: int
+    """Optimizer steps over all phases."""
+    replicas: int
+    """Devices that trained together."""
+    best_step: int
+    """The step whose weights were kept."""
+
+
+class VariantSummary(Settings):
+    """One exported file, held against the trained model over the whole evaluation split."""
+
+    file: str
+    """Path in the Run: a `.tflite` file or a SavedModel's version folder."""
+    bytes: int
+    """Size on disk, of all its files."""
+    metrics: dict[str, Any]
+    """The evaluator's result on the exported file."""
+    drop: float | None
+    """How much worse the metric is than the trained model's, in its own unit; negative where it is better."""
+    agreement: float
+    """Share of the examples with the trained model's answer, 0..1."""
+    max_difference: float | None
+    """Largest difference of any number in the predictions; null where one of them is not finite."""
+    latency_ms: float
+    """Median milliseconds for one picture; host and threads are in `verification.json`."""
+    float_ops: int | None
+    """Operators that compute in float inside a quantized network; null for a SavedModel."""
+    dtypes: dict[str, int]
+    """Number type -> count of tensors (`.tflite`) or of weights (SavedModel)."""
+    blessed: bool
+    """Whether the file keeps its limits."""
+    why: str
+    """The reasons, for either."""
+
+
+class Summary(Settings):
+    """The result of a Run."""
+
+    task: str
+    """Kind of the task."""
+    metric: MetricSummary
+    """What the task is judged by."""
+    data: dict[str, int]
+    """Split -> number of examples."""
+    train: TrainSummary
+    """How the training went."""
+    variants: dict[str, VariantSummary] = Field(default_factory=dict)
+    """Name -> exported file, such as `float32`, `int8`, `saved_model`."""
+
+
+def variant_summaries(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The fields of `verification.json`'s variants that the summary repeats."""
+    names = VariantSummary.model_fields
+    return {name: {field: variant[field] for field in names} for name, variant in variants.items()}

@@ -1,0 +1,21 @@
+"""The tasks. This is the only list of them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.tasks.base import Task
+from pipeline.tasks.classification import Classification
+from pipeline.tasks.multi_label import MultiLabel
+from pipeline.tasks.regression import Regression
+
+TASKS: dict[str, type[Task]] = {
+    "classification": Classification,
+    "multi_label": MultiLabel,
+    "regression": Regression,
+}
+AnyTask = Annotated[Classification | MultiLabel | Regression, Field(discriminator="kind")]
+
+__all__ = ["TASKS", "AnyTask", "Classification", "MultiLabel", "Regression", "Task"]

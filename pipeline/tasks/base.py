@@ -1,0 +1,156 @@
+"""The Task interface: one problem, from Examples to scored predictions.
+
+Shared code calls only what stands here, so that no stage ever asks which task it has.
+B = batch, H, W, C = picture, K = classes or targets.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from models.backbones import Backbone, SmallResNet
+from models.preprocess import PictureFormat
+from models.settings import Settings
+from pipeline.data.example import DataInfo, Example
+from pipeline.errors import DataError
+from pipeline.metrics.base import Evaluator
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tf_keras as keras
+
+Tensors = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The number a task is judged by.
+
+    Args:
+        name: key in the evaluator's result, such as `accuracy`.
+        direction: whether larger or smaller is better.
+    """
+
+    name: str
+    direction: Literal["max", "min"]
+
+    def drop(self, before: float, after: float) -> float:
+        """How much worse `after` is than `before`, in the metric's own unit; negative where it is better."""
+        return before - after if self.direction == "max" else after - before
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a prediction says, for the contract that is written beside every export.
+
+    Args:
+        text: one sentence.
+        low, high: the range of its values; None where there is no bound.
+    """
+
+    text: str
+    low: float | None = None
+    high: float | None = None
+
+
+class Task(Settings):
+    """One problem. Its fields are its settings; those that the data decides are filled in by `resolve`."""
+
+    picture: PictureFormat = PictureFormat()
+    """Size and channels of the pictures that the model takes, and how a picture is brought to that size."""
+    backbone: Backbone = Field(default_factory=SmallResNet, discriminator="kind")
+    """The network that turns a picture into features."""
+
+    label_field: ClassVar[str]
+    """The Example's field that holds what is to be learned."""
+    metric: ClassVar[Metric]
+    """What the task is judged by."""
+
+    @abstractmethod
+    def resolve(self, info: DataInfo) -> Task:
+        """A copy with the fields that the data decides (class names, target statistics) filled in.
+
+        Raises:
+            DataError: the data does not fit the task, such as one class only.
+        """
+
+    @abstractmethod
+    def encode(self, examples: Example) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """A batch of Examples -> (inputs, targets) by name, fixed shapes; runs inside tf.data, after augmentation."""
+
+    @abstractmethod
+    def build(self) -> keras.Model:
+        """A flat functional graph: `image` uint8 [B,H,W,C] in, named raw outputs out. Random or pretrained weights."""
+
+    @abstractmethod
+    def losses(self) -> dict[str, keras.losses.Loss]:
+        """Output name -> loss that gives one value per example [B]; only the framework reduces."""
+
+    @abstractmethod
+    def decode(self, outputs: Tensors) -> dict[str, tf.Tensor]:
+        """Raw outputs -> predictions, in TensorFlow builtin operators only; exported inside the graph."""
+
+    @abstractmethod
+    def evaluator(self) -> Evaluator:
+        """A fresh evaluator of predictions against examples."""
+
+    @abstractmethod
+    def answer(self, prediction: Tensors) -> dict[str, Any]:
+        """One decoded prediction (no batch axis, numpy) as plain values to show, such as `{"label": "rose", "score": 0.9}`."""
+
+    def metrics(self) -> dict[str, list[keras.metrics.Metric]]:
+        """Output name -> metrics shown while training; examples weighted 0 are padding."""
+        return {}
+
+    @property
+    def monitor(self) -> Metric:
+        """The validation number that chooses the best checkpoint, without its `val_` prefix."""
+        return Metric("loss", "min")
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the entries of each output's last axis: the class names, or the targets' names."""
+        return ()
+
+    def tuned(self, validation: Evaluator) -> Task:
+        """A copy with what is chosen on the validation split after training, such as thresholds."""
+        return self
+
+    def meanings(self) -> dict[str, Meaning]:
+        """Name of each decoded prediction -> what it says."""
+        return {}
+
+    def example_signatures(self, predictions: Tensors) -> dict[str, dict[str, tf.Tensor]]:
+        """What TensorFlow Serving's Classify and Regress answer, built inside the graph, for the tasks that they fit.
+
+        `classify` gives `classes` string [B,K] and `scores` float32 [B,K]; `regress` gives `outputs` float32 [B,1].
+        """
+        return {}
+
+    def training_model(self, model: keras.Model) -> keras.Model:
+        """The model that is fitted; another one where ground truth must enter the graph."""
+        return model
+
+    def serving_model(self, model: keras.Model) -> keras.Model:
+        """The model that ships: the same picture in, `decode`d predictions out, names and order fixed."""
+        from models.stack import keras
+
+        return keras.Model(model.inputs, self.decode(named_outputs(model)), name="serving")
+
+    def require(self, info: DataInfo) -> None:
+        """Raises DataError where the data does not hold what this task learns."""
+        if self.label_field not in info.fields:
+            raise DataError(
+                f"The task learns from the field {self.label_field!r}, but the data holds {', '.join(info.fields)}. "
+                f"Point the source at a column or folder structure that gives {self.label_field!r}, or choose another task."
+            )
+
+
+def named_outputs(model: keras.Model) -> dict[str, Any]:
+    """The symbolic outputs of a functional model by name."""
+    return dict(zip(model.output_names, model.outputs, strict=True))

@@ -1,0 +1,113 @@
+"""One class for each picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from models.stack import keras, tf
+from pipeline.data.example import LABEL, DataInfo, Example
+from pipeline.errors import DataError
+from pipeline.tasks.base import Meaning, Metric, Task, Tensors
+from pipeline.tasks.pooled import PooledHead
+
+if TYPE_CHECKING:
+    from pipeline.metrics.classification import ClassificationEvaluator
+
+
+class Classification(Task):
+    """One class for each picture; predictions are `scores` float32 [B,K], 0..1, that sum to 1."""
+
+    kind: Literal["classification"] = "classification"
+    """The task's name."""
+    head: PooledHead = PooledHead()
+    """Pooling and dropout between the backbone and the class scores."""
+    class_names: tuple[str, ...] = ()
+    """The classes in the order of the outputs; left empty, they are taken from the data."""
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of each target spread evenly over all classes (Szegedy et al. 2016, section 7)."""
+
+    label_field: ClassVar[str] = LABEL
+    metric: ClassVar[Metric] = Metric("accuracy", "max")
+
+    def resolve(self, info: DataInfo) -> Classification:
+        """Takes the class names from the data; DataError where there are fewer than two, or other ones than set."""
+        self.require(info)
+        return self.model_copy(update={"class_names": resolved_classes(self.class_names, info)})
+
+    def encode(self, examples: Example) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Targets: `logits` float32 [B,K], one-hot."""
+        targets = tf.one_hot(examples[LABEL], len(self.class_names))
+        return {"image": examples["image"]}, {"logits": targets}
+
+    def build(self) -> keras.Model:
+        """uint8 `image` -> `logits` float32 [B,K]."""
+        return self.head.build(self.picture, self.backbone, len(self.class_names), "logits")
+
+    def losses(self) -> dict[str, keras.losses.Loss]:
+        """Softmax cross-entropy with label smoothing."""
+        from models import losses
+
+        return {"logits": losses.softmax_cross_entropy(self.label_smoothing)}
+
+    def metrics(self) -> dict[str, list[keras.metrics.Metric]]:
+        """The share of right first choices."""
+        return {"logits": [keras.metrics.CategoricalAccuracy(name="accuracy")]}
+
+    @property
+    def monitor(self) -> Metric:
+        """Validation accuracy."""
+        return Metric("accuracy", "max")
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The class names."""
+        return self.class_names
+
+    def decode(self, outputs: Tensors) -> dict[str, tf.Tensor]:
+        """`scores` float32 [B,K]."""
+        return {"scores": tf.nn.softmax(outputs["logits"], name="scores")}
+
+    def meanings(self) -> dict[str, Meaning]:
+        """What `scores` says."""
+        return {"scores": Meaning("Probability of each class, in the labels' order; they sum to 1.", 0.0, 1.0)}
+
+    def example_signatures(self, predictions: Tensors) -> dict[str, dict[str, tf.Tensor]]:
+        """`classify`: every class with its score."""
+        return {"classify": named_scores(self.class_names, predictions["scores"])}
+
+    def evaluator(self) -> ClassificationEvaluator:
+        """Accuracy, top-5, F1, areas under curves, calibration."""
+        from pipeline.metrics.classification import ClassificationEvaluator
+
+        return ClassificationEvaluator(self.class_names)
+
+    def answer(self, prediction: Tensors) -> dict[str, Any]:
+        """The best class with its score, and the five best."""
+        ranked = sorted(zip(self.class_names, prediction["scores"].tolist(), strict=True), key=lambda pair: -pair[1])
+        best = [{"label": name, "score": round(score, 6)} for name, score in ranked[:5]]
+        return {**best[0], "best": best}
+
+
+def named_scores(class_names: tuple[str, ...], scores: tf.Tensor) -> dict[str, tf.Tensor]:
+    """`classes` string [B,K] beside `scores` float32 [B,K], as TensorFlow Serving's Classify answers."""
+    names = tf.broadcast_to(tf.constant(class_names), tf.shape(scores))
+    return {"classes": tf.ensure_shape(names, scores.shape), "scores": scores}
+
+
+def resolved_classes(chosen: tuple[str, ...], info: DataInfo) -> tuple[str, ...]:
+    """The class names of the data, checked against those that the configuration names.
+
+    Raises:
+        DataError: other names than configured, or fewer than two classes.
+    """
+    names = info.class_names
+    if chosen and chosen != names:
+        raise DataError(
+            f"task.class_names is {list(chosen)}, but the data holds {list(names)}. "
+            "Leave task.class_names out to take them from the data, or correct the data."
+        )
+    if len(names) < 2:
+        raise DataError(f"A classifier needs at least two classes; the data holds {len(names)}: {list(names)}.")
+    return names

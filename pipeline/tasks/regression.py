@@ -1,0 +1,104 @@
+"""Numbers for each picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from models.stack import keras, tf
+from pipeline.data.example import VALUE, DataInfo, Example
+from pipeline.tasks.base import Meaning, Metric, Task, Tensors
+from pipeline.tasks.pooled import PooledHead
+
+if TYPE_CHECKING:
+    from pipeline.metrics.regression import RegressionEvaluator
+
+
+class Regression(Task):
+    """K numbers for each picture; predictions are `values` float32 [B,K] in the targets' own units.
+
+    The network learns standardised targets (mean 0, standard deviation 1 over the training split); `decode` undoes
+    that inside the exported graph.
+    """
+
+    kind: Literal["regression"] = "regression"
+    """The task's name."""
+    head: PooledHead = PooledHead()
+    """Pooling and dropout between the backbone and the numbers."""
+    huber_delta: float = Field(default=1.0, gt=0.0)
+    """Errors above this many standard deviations count linearly instead of squared (Huber 1964), so that outliers
+    among the targets do not lead."""
+    value_names: tuple[str, ...] = ()
+    """Names of the numbers; left empty, they are taken from the data."""
+    value_mean: tuple[float, ...] = ()
+    """Mean of each target; left empty, that of the training split."""
+    value_std: tuple[float, ...] = ()
+    """Standard deviation of each target; left empty, that of the training split."""
+
+    label_field: ClassVar[str] = VALUE
+    metric: ClassVar[Metric] = Metric("mean_absolute_error", "min")
+
+    def resolve(self, info: DataInfo) -> Regression:
+        """Takes names, means and deviations of the targets from the data."""
+        self.require(info)
+        return self.model_copy(
+            update={
+                "value_names": self.value_names or info.value_names,
+                "value_mean": self.value_mean or info.value_mean,
+                "value_std": self.value_std or info.value_std,
+            }
+        )
+
+    def encode(self, examples: Example) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Targets: `standardised` float32 [B,K]."""
+        targets = (examples[VALUE] - tf.constant(self.value_mean)) / tf.constant(self.value_std)
+        return {"image": examples["image"]}, {"standardised": targets}
+
+    def build(self) -> keras.Model:
+        """uint8 `image` -> `standardised` float32 [B,K]."""
+        return self.head.build(self.picture, self.backbone, len(self.value_names), "standardised")
+
+    def losses(self) -> dict[str, keras.losses.Loss]:
+        """Huber loss on the standardised targets, the mean over them."""
+        from models import losses
+
+        return {"standardised": losses.huber(self.huber_delta)}
+
+    def metrics(self) -> dict[str, list[keras.metrics.Metric]]:
+        """Mean absolute error in standard deviations."""
+        return {"standardised": [keras.metrics.MeanAbsoluteError(name="standardised_error")]}
+
+    @property
+    def monitor(self) -> Metric:
+        """Validation mean absolute error."""
+        return Metric("standardised_error", "min")
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The targets' names."""
+        return self.value_names
+
+    def decode(self, outputs: Tensors) -> dict[str, tf.Tensor]:
+        """`values` float32 [B,K] in the targets' own units."""
+        scaled = outputs["standardised"] * tf.constant(self.value_std)
+        return {"values": tf.add(scaled, tf.constant(self.value_mean), name="values")}
+
+    def meanings(self) -> dict[str, Meaning]:
+        """What `values` says."""
+        return {"values": Meaning(f"In the targets' own units, in this order: {', '.join(self.value_names)}.")}
+
+    def example_signatures(self, predictions: Tensors) -> dict[str, dict[str, tf.Tensor]]:
+        """`regress` where there is one number; TensorFlow Serving's Regress knows no more."""
+        return {"regress": {"outputs": predictions["values"]}} if len(self.value_names) == 1 else {}
+
+    def evaluator(self) -> RegressionEvaluator:
+        """Mean absolute error, root mean squared error, R2, each target for itself too."""
+        from pipeline.metrics.regression import RegressionEvaluator
+
+        return RegressionEvaluator(self.value_names)
+
+    def answer(self, prediction: Tensors) -> dict[str, Any]:
+        """Each target's value by name."""
+        pairs = zip(self.value_names, prediction["values"].tolist(), strict=True)
+        return {"values": {name: round(value, 6) for name, value in pairs}}

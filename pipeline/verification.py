@@ -1,0 +1,155 @@
+"""What `verify` finds: the form of `verification.json`, documented in `docs/verification.md`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import VerificationError
+from pipeline.metrics.base import Arrays
+
+
+@dataclass(frozen=True)
+class VariantResult:
+    """What was found of one exported file.
+
+    Args:
+        file: the `.tflite`, or the SavedModel's folder.
+        bytes: size, of all its files.
+        metrics: the evaluator's result.
+        drop: how much worse the task's metric is than the trained model's, in its own unit; negative where better.
+        agreement: share of the pictures with the trained model's answer.
+        max_difference, mean_difference: of all numbers in the predictions, absolutely.
+        latency_ms: median for one picture.
+        float_ops: operators that compute in float inside the network; None for a SavedModel.
+        decode_ops: float operators of the task's decoding that stand behind a quantized network on purpose.
+        dtypes: number type -> count of tensors (`.tflite`) or of weights (SavedModel).
+        operators: name -> count; empty for a SavedModel.
+        blessed: whether it keeps its limits.
+        why: the reasons, for either.
+    """
+
+    file: Path
+    bytes: int
+    metrics: dict[str, Any]
+    drop: float
+    agreement: float
+    max_difference: float
+    mean_difference: float
+    latency_ms: float
+    float_ops: int | None
+    decode_ops: int
+    dtypes: dict[str, int]
+    operators: dict[str, int]
+    blessed: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class ParityResult:
+    """One file's answers to the same encoded pictures, prepared in two ways.
+
+    Args:
+        way: how they were prepared the second time; the first time it was as for training.
+        pictures: how many.
+        agreement: share with the same answer both times.
+        max_difference: of all numbers in the predictions.
+        pixel_difference: mean difference between the pixels, 0..255; None where a file decodes by itself.
+        passed: whether the agreement is large enough.
+    """
+
+    way: str
+    pictures: int
+    agreement: float
+    max_difference: float
+    pixel_difference: float | None
+    passed: bool
+
+    @property
+    def refusal(self) -> str:
+        """What is wrong where it did not pass."""
+        return (
+            f"{self.agreement:.1%} of {self.pictures} pictures keep their answer when they are prepared by {self.way}, "
+            f"{self.max_difference:.3g} apart at most"
+        )
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Everything that `verify` found.
+
+    Args:
+        split, examples: what the files were asked.
+        trained: the trained model's metrics.
+        variants: name -> result.
+        parity: name -> result.
+        host: where latency was measured, and with how many threads.
+    """
+
+    split: str
+    examples: int
+    trained: dict[str, Any]
+    variants: dict[str, VariantResult]
+    parity: dict[str, ParityResult]
+    host: dict[str, Any]
+
+    @property
+    def refusals(self) -> list[str]:
+        """Why files are not blessed, one sentence each; empty where all are."""
+        variants = [f"{name}: {result.why}" for name, result in self.variants.items() if not result.blessed]
+        parity = [f"{name}: {result.refusal}" for name, result in self.parity.items() if not result.passed]
+        return variants + parity
+
+    def require_blessed(self) -> None:
+        """Raises VerificationError naming every file that is not blessed."""
+        if self.refusals:
+            raise VerificationError(
+                "These exports differ too much from the trained model:\n  "
+                + "\n  ".join(self.refusals)
+                + "\nTrain or quantize them differently (such as int8_qat for int8), or change the limits in `verify`."
+            )
+
+    def as_json(self, folder: Path) -> dict[str, Any]:
+        """Plain values for `verification.json`: files relative to `folder`, null for numbers that are not finite."""
+        plain = asdict(self)
+        for variant in plain["variants"].values():
+            variant["file"] = variant["file"].relative_to(folder).as_posix()
+        finite: dict[str, Any] = _finite(plain)
+        return finite
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@dataclass
+class Differences:
+    """Collects how far two models' predictions lie apart."""
+
+    largest: float = 0.0
+    scale: float = 1.0
+    total: float = 0.0
+    count: int = 0
+
+    def update(self, expected: Arrays, found: Arrays) -> None:
+        """Adds a batch of both models' predictions by name."""
+        for name, values in expected.items():
+            apart = np.abs(values.astype(np.float64) - found[name])
+            # np.maximum, unlike max, keeps a NaN.
+            self.largest = float(np.maximum(self.largest, apart.max(initial=0.0)))
+            self.scale = float(np.maximum(self.scale, np.abs(values).max(initial=0.0)))
+            self.total += float(apart.sum())
+            self.count += apart.size
+
+    @property
+    def mean(self) -> float:
+        """Mean difference of all numbers seen."""
+        return self.total / max(self.count, 1)

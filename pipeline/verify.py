@@ -1,0 +1,263 @@
+"""Is what ships what was trained? The exported files answer the whole evaluation split, beside the trained model.
+
+Each file is judged by the task's own metric, from the same evaluator that judged the trained model. Besides, the same
+encoded pictures go through each way of preparing them: the training input, the SavedModel's own decoding, and a client
+that knows no more than a `.tflite`'s metadata.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from models.settings import Settings
+from models.stack import keras, tf
+from pipeline.compress.inspect import TfliteFile, inspect_file
+from pipeline.data.example import IMAGE, MASK
+from pipeline.evaluate import labels_of
+from pipeline.metrics.base import Evaluator
+from pipeline.parity import BYTES, Asked, check_decoding, check_preparation
+from pipeline.tasks.base import Metric, Task
+from pipeline.verification import Differences, ParityResult, VariantResult, Verification
+
+if TYPE_CHECKING:
+    from pipeline.console import Progress
+    from pipeline.data.store import Store
+    from pipeline.predictors import Predictor
+
+SAVED_MODEL = "saved_model"
+SAVED_MODEL_IMAGES = "saved_model_images"
+INEXACT = {"int4", "int8", "uint8", "int16", "float16", "bfloat16"}
+
+
+class Limits(Settings):
+    """How far an exported file may fall behind the trained model."""
+
+    max_drop: float = Field(default=0.01, ge=0)
+    """Largest loss of a metric of which more is better, in its own unit: 0.01 of accuracy is one point."""
+    max_increase: float = Field(default=0.05, ge=0)
+    """Largest growth of an error, of which less is better, as a share of the trained model's error."""
+    min_agreement: float = Field(default=0.8, ge=0, le=1)
+    """Least share of the pictures that must get the same answer as from the trained model."""
+
+    def allowed(self, metric: Metric, trained: float) -> float:
+        """The largest drop of `metric`, in its own unit, for a trained model that reached `trained`."""
+        return self.max_drop if metric.direction == "max" else self.max_increase * abs(trained)
+
+
+class VerifySettings(Settings):
+    """What exported files are held to, and how they are timed."""
+
+    limits: Limits = Limits()
+    """Limits of every exported file."""
+    variants: dict[str, Limits] = Field(default_factory=dict)
+    """Limits of single files by name, in place of the general ones, such as `{int8: {max_drop: 0.003}}`."""
+    exact_difference: float = Field(default=1e-3, ge=0)
+    """Largest difference of any number in the predictions of a SavedModel and of a file in float32 throughout,
+    as a share of the largest prediction, or absolutely where all predictions are below 1."""
+    parity_pictures: int = Field(default=32, ge=0)
+    """How many encoded pictures are sent through every way of preparing them; 0 for none."""
+    min_parity: float = Field(default=0.9, ge=0, le=1)
+    """Least share of these whose answer must not depend on the way."""
+    batch_size: int = Field(default=32, ge=1)
+    """Pictures at a time; decides speed and memory, not the result."""
+    latency_runs: int = Field(default=50, ge=1)
+    """How often one picture is answered for the median latency."""
+    threads: int = Field(default=1, ge=1)
+    """Threads of the TFLite runtime while it is timed."""
+
+
+@dataclass
+class Candidate:
+    """One way to call one model, and what is known of its answers.
+
+    Args:
+        file: the `.tflite`, or the SavedModel's folder.
+        predictor: answers the inputs of `Asked`.
+        evaluator: has seen the answers.
+        content: of a `.tflite`.
+        differences: from the trained model's predictions.
+    """
+
+    file: Path
+    predictor: Predictor
+    evaluator: Evaluator
+    content: TfliteFile | None = None
+    differences: Differences = field(default_factory=Differences)
+
+    @property
+    def exact(self) -> bool:
+        """Whether it computes as the trained model does, in float32 throughout."""
+        return self.content is None or not INEXACT & set(self.content.dtypes)
+
+
+def verify_variants(
+    task: Task,
+    model: keras.Model,
+    store: Store,
+    saved_model: Path,
+    tflite: Mapping[str, Path],
+    settings: VerifySettings,
+    progress: Progress | None = None,
+) -> Verification:
+    """Examines the exported files over the split that the trained model was judged on.
+
+    Args:
+        task: resolved.
+        model: trained.
+        saved_model: one version's folder.
+        tflite: variant -> file with metadata.
+    """
+    from pipeline.data.input import evaluation_split
+    from pipeline.latency import host
+    from pipeline.predictors import KerasPredictor
+
+    split = evaluation_split(store.info)
+    total = store.info.num_examples[split]
+    trained = Candidate(saved_model, KerasPredictor(task.serving_model(model)), task.evaluator())
+    candidates = _candidates(task, saved_model, tflite, settings)
+    questions = _questions(task, store, split, settings.batch_size)
+    _ask_all(trained, candidates, questions, total, progress)
+    sample = next(_questions(task, store, split, max(settings.parity_pictures, 1)))
+    judge = Judge(task, settings, trained)
+    return Verification(
+        split=split,
+        examples=total,
+        trained=judge.metrics,
+        variants={name: judge.result(name, candidate, sample) for name, candidate in candidates.items()},
+        parity=_parity(task, candidates, sample, settings),
+        host={"description": host(), "threads": settings.threads, "runs": settings.latency_runs},
+    )
+
+
+class Judge:
+    """Holds exported files against the trained model, once all have answered the same examples."""
+
+    def __init__(self, task: Task, settings: VerifySettings, trained: Candidate):
+        self.metrics = trained.evaluator.result()
+        self._task, self._settings, self._trained = task, settings, trained.evaluator
+
+    def result(self, name: str, candidate: Candidate, sample: Asked) -> VariantResult:
+        """Everything about one file. Times it on the first picture of `sample`."""
+        from pipeline.latency import measure_latency
+
+        metrics = candidate.evaluator.result()
+        metric = self._task.metric
+        drop = metric.drop(self.metrics[metric.name], metrics[metric.name])
+        agreement = candidate.evaluator.agreement_with(self._trained)
+        reasons, blessed = self._verdict(name, candidate, drop, agreement)
+        content = candidate.content
+        return VariantResult(
+            file=candidate.file,
+            bytes=_size(candidate.file),
+            metrics=metrics,
+            drop=drop,
+            agreement=agreement,
+            max_difference=candidate.differences.largest,
+            mean_difference=candidate.differences.mean,
+            latency_ms=measure_latency(candidate.predictor, sample.inputs, self._settings.latency_runs).median,
+            float_ops=content.float_operators if content else None,
+            decode_ops=content.decode_operators if content else 0,
+            dtypes=content.dtypes if content else _weight_types(candidate.file),
+            operators=content.operators if content else {},
+            blessed=blessed,
+            why=reasons,
+        )
+
+    def _verdict(self, name: str, candidate: Candidate, drop: float, agreement: float) -> tuple[str, bool]:
+        """The reasons, and whether the limits are kept. A NaN keeps none."""
+        limits = self._settings.variants.get(name, self._settings.limits)
+        metric = self._task.metric.name
+        allowed = limits.allowed(self._task.metric, self.metrics[metric])
+        checks = [
+            (f"{metric} drops by {drop:.4g} (limit {allowed:.4g})", drop <= allowed),
+            (f"agreement {agreement:.4f} (limit {limits.min_agreement:.4g})", agreement >= limits.min_agreement),
+        ]
+        if candidate.exact:
+            largest, limit = (
+                candidate.differences.largest,
+                self._settings.exact_difference * candidate.differences.scale,
+            )
+            checks.append((f"predictions differ by {largest:.2g} (limit {limit:.2g})", largest <= limit))
+        missed = [reason for reason, kept in checks if not kept]
+        return "; ".join(missed or [reason for reason, _ in checks]), not missed
+
+
+def _candidates(
+    task: Task, saved_model: Path, tflite: Mapping[str, Path], settings: VerifySettings
+) -> dict[str, Candidate]:
+    from pipeline.predictors import SavedModelPredictor, TFLitePredictor
+
+    by_bytes = SavedModelPredictor(saved_model, "serving_default")
+    by_pixels = SavedModelPredictor(saved_model, "images")
+    candidates = {
+        SAVED_MODEL: Candidate(saved_model, by_bytes, task.evaluator()),
+        SAVED_MODEL_IMAGES: Candidate(saved_model, by_pixels, task.evaluator()),
+    }
+    for name, file in tflite.items():
+        predictor = TFLitePredictor(file, settings.threads, workers=os.cpu_count() or 1)
+        candidates[name] = Candidate(file, predictor, task.evaluator(), inspect_file(file))
+    return candidates
+
+
+def _questions(task: Task, store: Store, split: str, batch_size: int) -> Iterator[Asked]:
+    """The split's examples once, in the store's order, prepared as for training and encoded side by side."""
+    from pipeline.data.cache import records
+    from pipeline.data.input import evaluation_batches
+
+    encoded = records(store, split).map(lambda record: store.parse(record)[IMAGE]).batch(batch_size)
+    for batch, pictures in tf.data.Dataset.zip((evaluation_batches(store, task, split, batch_size), encoded)):
+        real = batch[MASK].numpy()
+        inputs = {name: value.numpy()[real] for name, value in task.encode(batch)[0].items()}
+        yield Asked(labels_of(batch, real), {**inputs, BYTES: pictures.numpy()})
+
+
+def _ask_all(
+    trained: Candidate,
+    candidates: Mapping[str, Candidate],
+    questions: Iterator[Asked],
+    total: int,
+    progress: Progress | None,
+) -> None:
+    """One pass over the examples; no predictions are kept but what the evaluators keep."""
+    done = 0
+    for asked in questions:
+        expected = trained.predictor(asked.inputs)
+        trained.evaluator.update(asked.labels, expected)
+        for candidate in candidates.values():
+            found = candidate.predictor(asked.inputs)
+            candidate.evaluator.update(asked.labels, found)
+            candidate.differences.update(expected, found)
+        done += len(asked)
+        if progress is not None:
+            progress(done, total)
+
+
+def _parity(
+    task: Task, candidates: Mapping[str, Candidate], sample: Asked, settings: VerifySettings
+) -> dict[str, ParityResult]:
+    if not settings.parity_pictures:
+        return {}
+    by_bytes, by_pixels = candidates[SAVED_MODEL].predictor, candidates[SAVED_MODEL_IMAGES].predictor
+    results = {SAVED_MODEL: check_decoding(task, by_bytes, by_pixels, sample, settings.min_parity)}
+    for name, candidate in candidates.items():
+        if candidate.content is not None:
+            results[name] = check_preparation(task, candidate.file, candidate.predictor, sample, settings.min_parity)
+    return results
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def _weight_types(saved_model: Path) -> dict[str, int]:
+    reader = tf.train.load_checkpoint(str(saved_model / "variables" / "variables"))
+    types = Counter(dtype.name for name, dtype in reader.get_variable_to_dtype_map().items() if dtype != tf.string)
+    return dict(sorted(types.items()))

@@ -1,0 +1,19 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def convoy_data() -> Path:
+    """The folder of real data sets: `CONVOY_DATA`, else `../shared/data`. Skips where it is missing."""
+    folder = Path(os.environ.get("CONVOY_DATA", ROOT / ".." / "shared" / "data")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"the real data sets are not in {folder}; set CONVOY_DATA")
+    return folder
