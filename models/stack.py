@@ -1,8 +1,8 @@
 """TensorFlow and Keras 2 for all of Convoy, imported on first use.
 
-Every module says ``from models.stack import keras, tf``. That keeps two promises: settings, help and schemas load without
-TensorFlow (2 seconds saved on each ``--help``), and ``TF_USE_LEGACY_KERAS=1`` is set before TensorFlow is imported
-(`models/__init__.py` sees to it), without which keras-cv and tensorflow-model-optimization mix Keras 2 and Keras 3.
+Every module says ``from models.stack import keras, tf``. That keeps two promises: settings, help and schemas load
+without TensorFlow (2 seconds saved on each ``--help``), and ``TF_USE_LEGACY_KERAS=1`` is set before TensorFlow is
+imported (`models/__init__.py` sees to it), without which keras-cv and tensorflow-model-optimization mix Keras 2 and 3.
 """
 
 from __future__ import annotations

@@ -45,9 +45,8 @@ class StepCounter(Callback):
         loss = float((logs or {})["loss"])
         if not math.isfinite(loss):
             raise TrainingError(
-                f"The loss became {loss} at step {self.step}. Lower task or train learning rates "
-                "(train.optimizer.learning_rate), set train.optimizer.clip_norm=1.0, add train.schedule.warmup_epochs=1, "
-                "and look at the data near that step."
+                f"The loss became {loss} at step {self.step}. Lower train.optimizer.learning_rate, "
+                "set train.optimizer.clip_norm=1.0, or add train.schedule.warmup_epochs=1."
             )
         self.position.step.assign(self.step)
 

@@ -177,7 +177,7 @@ def validation_data(job: TrainingJob) -> tf.data.Dataset | None:
     """(inputs, targets, weights) of the validation split, or None where it is empty."""
     if not job.store.info.num_examples.get(VALIDATION):
         return None
-    return data_input.validation_batches(job.store, job.task, VALIDATION, job.settings.batch_size)
+    return data_input.validation_batches(job.store, job.task, VALIDATION, job.settings.batch_size, job.input)
 
 
 def phase_callbacks(training: Training, phase: Phase, *, last: bool) -> list[keras.callbacks.Callback]:

@@ -190,14 +190,9 @@ def trained_predictor(run: Run) -> KerasPredictor:
     Raises:
         RunError: the Run has not been trained.
     """
-    from pydantic import TypeAdapter
+    from pipeline.trained import load_model, load_task
 
-    from models import layers  # noqa: F401
-    from pipeline.tasks import AnyTask, Task
-
-    task: Task = TypeAdapter(AnyTask).validate_python(run.read_json(run.task, "train"))
-    model = keras.models.load_model(run.require(run.model, "train"), compile=False)
-    return KerasPredictor(task.serving_model(model))
+    return KerasPredictor(load_task(run).serving_model(load_model(run)))
 
 
 def named(model: keras.Model, outputs: Any) -> dict[str, tf.Tensor]:

@@ -29,8 +29,9 @@ from pipeline.evaluate import evaluate_predictor
 from pipeline.files import new_folder, write_file
 from pipeline.run import Run
 from pipeline.summary import MetricSummary, Summary, TrainSummary, variant_summaries
-from pipeline.tasks import AnyTask, Task
+from pipeline.tasks import Task
 from pipeline.train import TrainingJob
+from pipeline.trained import load_model, load_task
 
 if TYPE_CHECKING:
     from pipeline.metrics.base import Evaluator
@@ -316,16 +317,3 @@ def begin(config: Config, run: Run, stage: str) -> None:
 def open_store(run: Run) -> Store:
     """The prepared data of the Run."""
     return Store.open(Path(run.read_json(run.data, "prepare")["store"]))
-
-
-def load_task(run: Run) -> Task:
-    """The task as it was trained, with the class names and statistics of the data."""
-    from pydantic import TypeAdapter
-
-    task: Task = TypeAdapter(AnyTask).validate_json(run.require(run.task, "train").read_text(encoding="utf-8"))
-    return task
-
-
-def load_model(run: Run) -> keras.Model:
-    """The trained model."""
-    return keras.models.load_model(run.require(run.model, "train"), compile=False)

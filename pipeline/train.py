@@ -46,7 +46,7 @@ class TrainSettings(Settings):
     transfer: Transfer | None = None
     """Two phases, for a backbone with pretrained weights; left out, all weights are trained from the first step."""
     average_decay: float | None = Field(default=None, gt=0.0, lt=1.0)
-    """Share kept at each step by a moving average of the weights, such as 0.999; the average is validated and shipped."""
+    """Share kept at each step by a moving average of the weights, such as 0.999; the average is what ships."""
     early_stopping: float | None = Field(default=None, gt=0.0)
     """Epochs without a better validation metric after which the last phase ends; left out, it never ends early."""
     checkpoint_steps: int | None = Field(default=None, ge=1)

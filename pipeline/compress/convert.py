@@ -175,11 +175,14 @@ def _serving_function(model: keras.Model) -> Any:
 
 
 def _refusal(message: str) -> str:
-    """The converter's answer in one line: the operators it names, or else its own first words."""
-    operators = sorted(set(re.findall(r"\b(?:tf|mhlo|stablehlo)\.(\w+)", message)))
+    """The converter's pages in one line: the operators they list, or else their first error."""
+    operators = sorted(
+        {name for names in re.findall(r"(?:TF Select|Custom) ops: (.+)", message) for name in names.split(", ")}
+    )
     if not operators:
-        return f"TFLite cannot express this model: {message.strip().splitlines()[0]}"
+        error = re.search(r"error: (.+)", message)
+        return f"TFLite cannot express this model: {error[1] if error else message.strip()}"
     return (
         f"The model needs {', '.join(operators)}, which TFLite's builtin operators cannot express. "
-        f"Use another layer or decoding, or leave the TFLite variants out (`compress.variants=[]`)."
+        "Use another layer or decoding, or leave the TFLite variants out (compress.variants=[])."
     )

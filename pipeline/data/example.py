@@ -1,17 +1,17 @@
 """The Example: a dict of tensors with fixed names. Every stage speaks of data in these names and no others.
 
-| name    | dtype, shape (one example)   | range, meaning                                                       | held by                |
-|---------|------------------------------|----------------------------------------------------------------------|------------------------|
-| `id`    | string []                    | unique in the data set; the file's path relative to the source       | all                    |
-| `image` | string [] as stored          | the encoded picture (JPEG or PNG), upright                           | all                    |
-|         | uint8 [H, W, C] once decoded | 0..255, RGB or grey                                                  | all                    |
-| `label` | int64 []                     | index into the class names                                           | one class a picture    |
-| `labels`| int64 [any] as stored        | indices into the class names, ascending, without repeats, maybe none | any number of classes  |
-|         | float32 [K] once batched     | 1 where the class is present, else 0                                 | any number of classes  |
-| `value` | float32 [K]                  | the targets in their own units                                       | regression             |
-| `text`  | string []                    | UTF-8 text that belongs to the picture                               | optional               |
-| `epoch` | int64 []                     | how often the data was gone through before; decides random draws     | training batches       |
-| `mask`  | bool []                      | false for the padding of the last batch                              | evaluation batches     |
+| name     | dtype, shape of one       | range, meaning                                           | held by          |
+|----------|---------------------------|----------------------------------------------------------|------------------|
+| `id`     | string []                 | unique in the data set; the path relative to the source  | all              |
+| `image`  | string [] as stored       | the encoded picture (JPEG or PNG), upright               | all              |
+|          | uint8 [H,W,C] decoded     | 0..255, RGB or grey                                      | all              |
+| `label`  | int64 []                  | index into the class names                               | one class        |
+| `labels` | int64 [any] as stored     | indices into the class names, ascending, maybe none      | several classes  |
+|          | float32 [K] once parsed   | 1 where the class is present, else 0                     | several classes  |
+| `value`  | float32 [K]               | the targets in their own units                           | regression       |
+| `text`   | string []                 | UTF-8 text that belongs to the picture                   | optional         |
+| `epoch`  | int64 []                  | passes over the data before this one; decides the draws  | training batches |
+| `mask`   | bool []                   | false for the padding of the last batch                  | evaluation       |
 
 In a batch every name has one more axis in front.
 """

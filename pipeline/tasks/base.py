@@ -147,7 +147,7 @@ class Task(Settings):
         if self.label_field not in info.fields:
             raise DataError(
                 f"The task learns from the field {self.label_field!r}, but the data holds {', '.join(info.fields)}. "
-                f"Point the source at a column or folder structure that gives {self.label_field!r}, or choose another task."
+                f"Point the source at a column or folders that give {self.label_field!r}, or choose another task."
             )
 
 
