@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+MEDIAPIPE := $(VENV)-mediapipe/bin/python
 DEMO_RUN ?= runs/quickstart
 IMAGE ?= convoy
 BASE ?= cpu
@@ -17,13 +18,22 @@ $(VENV)/.developer: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test,lint]'
 	touch $@
 
+# MediaPipe needs another absl-py than tensorflow-model-optimization, so it gets an environment of its own.
+$(VENV)-mediapipe/.installed: Makefile
+	$(PYTHON) -m venv $(VENV)-mediapipe
+	$(VENV)-mediapipe/bin/pip install --quiet mediapipe~=1.2.0
+	touch $@
+
 demo: $(VENV)/.installed
 	$(BIN)/convoy run configs/quickstart.yaml --run $(DEMO_RUN)
 
-test: $(VENV)/.developer
+test: $(VENV)/.developer $(VENV)-mediapipe/.installed
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 		|| echo "No Chromium found: the report's browser tests are skipped. Install the package 'chromium' to run them."
-	$(BIN)/python -m pytest
+	@$(MEDIAPIPE) -c 'import mediapipe' 2>/dev/null \
+		|| echo "MediaPipe cannot be loaded: its test is skipped. Install the packages 'libegl1' and 'libgles2' to run it."
+	CONVOY_MEDIAPIPE_PYTHON="$$($(MEDIAPIPE) -c 'import mediapipe, sys; print(sys.executable)' 2>/dev/null)" \
+		$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.developer
 	$(BIN)/ruff check .

@@ -65,7 +65,7 @@ class Checkpoints:
             reader = tf.train.load_checkpoint(path)
             for name, variable in self.position.tracked().items():
                 variable.assign(reader.get_tensor(VARIABLE.format(name)))
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
             raise self.damaged(path, error) from error
 
     def bind(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, average: AveragedWeights | None) -> None:
@@ -82,7 +82,7 @@ class Checkpoints:
         path = str(self.latest())
         try:
             self.checkpoint.restore(path).assert_existing_objects_matched()
-        except (tf.errors.OpError, ValueError, AssertionError) as error:
+        except (tf.errors.OpError, ValueError, AssertionError, IndexError) as error:
             raise self.damaged(path, error) from error
 
     def save(self) -> None:

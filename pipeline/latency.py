@@ -6,10 +6,10 @@ import os
 import platform
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from pipeline.environment import processor
 from pipeline.predictors import Arrays, Predictor
 
 
@@ -44,18 +44,10 @@ def measure_latency(predictor: Predictor, inputs: Arrays, runs: int = 30, warm_u
 
 def host() -> str:
     """The machine in one line, such as `Intel(R) Xeon(R) Processor, 2 cores, Linux x86_64`."""
-    return f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    return f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
 def _milliseconds(predictor: Predictor, inputs: Arrays) -> float:
     start = time.perf_counter()
     predictor(inputs)
     return (time.perf_counter() - start) * 1e3
-
-
-def _processor() -> str:
-    """Its name as Linux knows it, elsewhere as Python does."""
-    listing = Path("/proc/cpuinfo")
-    lines = listing.read_text(encoding="utf-8").splitlines() if listing.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown processor"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from models.stack import keras
 from pipeline import console, ownership, strategy
 from pipeline.compress.base import CompressionJob
-from pipeline.config import Config
+from pipeline.config import Config, dump
 from pipeline.data import input as data_input
 from pipeline.data.example import IMAGE, TRAIN, VALIDATION
 from pipeline.data.prepare import prepare as prepare_data
@@ -242,6 +242,7 @@ def export(config: Config, run: Run) -> None:
         for name, file in variant_files(config, run).items()
     }
     described = run.read_json(run.environment, "prepare")
+    write_file(run.export / run.config.name, dump(config))
     contract.write_contract(run.export, task, version, files, described)
     console.say(f"export: {version} and {len(files)} TFLite files")
 

@@ -7,7 +7,7 @@ B = batch, H, W, C = picture, K = classes or targets.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -101,7 +101,7 @@ class Task(Settings):
 
     @abstractmethod
     def answer(self, prediction: Tensors) -> dict[str, Any]:
-        """One decoded prediction (no batch axis, numpy) as plain values to show, such as `{"label": "rose", "score": 0.9}`."""
+        """One decoded prediction (no batch axis, numpy) as plain values to show: `{"label": "rose", "score": 0.9}`."""
 
     def metrics(self) -> dict[str, list[keras.metrics.Metric]]:
         """Output name -> metrics shown while training; examples weighted 0 are padding."""
@@ -154,3 +154,12 @@ class Task(Settings):
 def named_outputs(model: keras.Model) -> dict[str, Any]:
     """The symbolic outputs of a functional model by name."""
     return dict(zip(model.output_names, model.outputs, strict=True))
+
+
+def require_one_each(setting: str, values: Sequence[Any], names: Sequence[str]) -> None:
+    """Raises DataError where a setting that has one entry for each of the data's names has more or fewer."""
+    if len(values) != len(names):
+        raise DataError(
+            f"task.{setting} has {len(values)} entries, but the data holds {len(names)}: {', '.join(names)}. "
+            f"Give one for each, in this order, or leave task.{setting} out."
+        )

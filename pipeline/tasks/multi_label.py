@@ -9,7 +9,7 @@ from pydantic import Field
 from models.stack import keras, tf
 from pipeline.data.example import LABELS, DataInfo, Example
 from pipeline.metrics.base import Evaluator
-from pipeline.tasks.base import Meaning, Metric, Task, Tensors
+from pipeline.tasks.base import Meaning, Metric, Task, Tensors, require_one_each
 from pipeline.tasks.classification import named_scores, resolved_classes
 from pipeline.tasks.pooled import PooledHead
 
@@ -38,9 +38,13 @@ class MultiLabel(Task):
     metric: ClassVar[Metric] = Metric("mean_average_precision", "max")
 
     def resolve(self, info: DataInfo) -> MultiLabel:
-        """Takes the class names from the data; DataError where there are fewer than two, or other ones than set."""
+        """Takes the class names from the data; DataError where there are fewer than two, or other ones than set, or
+        where `thresholds` are set but not one for each."""
         self.require(info)
-        return self.model_copy(update={"class_names": resolved_classes(self.class_names, info)})
+        class_names = resolved_classes(self.class_names, info)
+        if self.thresholds:
+            require_one_each("thresholds", self.thresholds, class_names)
+        return self.model_copy(update={"class_names": class_names})
 
     def encode(self, examples: Example) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """Targets: `logits` float32 [B,K], 1 where the class is present."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from models.stack import keras, tf
 from pipeline.data.example import VALUE, DataInfo, Example
-from pipeline.tasks.base import Meaning, Metric, Task, Tensors
+from pipeline.tasks.base import Meaning, Metric, Task, Tensors, require_one_each
 from pipeline.tasks.pooled import PooledHead
 
 if TYPE_CHECKING:
@@ -40,15 +40,17 @@ class Regression(Task):
     metric: ClassVar[Metric] = Metric("mean_absolute_error", "min")
 
     def resolve(self, info: DataInfo) -> Regression:
-        """Takes names, means and deviations of the targets from the data."""
+        """Takes names, means and deviations of the targets from the data; DataError where those set are too few or
+        too many."""
         self.require(info)
-        return self.model_copy(
-            update={
-                "value_names": self.value_names or info.value_names,
-                "value_mean": self.value_mean or info.value_mean,
-                "value_std": self.value_std or info.value_std,
-            }
-        )
+        filled = {
+            "value_names": self.value_names or info.value_names,
+            "value_mean": self.value_mean or info.value_mean,
+            "value_std": self.value_std or info.value_std,
+        }
+        for setting, values in filled.items():
+            require_one_each(setting, values, info.value_names)
+        return self.model_copy(update=filled)
 
     def encode(self, examples: Example) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """Targets: `standardised` float32 [B,K]."""

@@ -93,8 +93,8 @@ def test_sizes_fall(classifier_job):
 
 @pytest.mark.parametrize("variant", [Float32(), Float16(), DynamicInt8(), Int8(), Int16x8()])
 def test_targets_of_unlike_units_survive(regressor_job, pictures, tmp_path, variant):
-    """Each target errs by less than a twentieth of its own standard deviation. Folded into one int8 tensor, the first would be 0
-    throughout; as a float16 bias, the mean of the third would overflow."""
+    """Each target errs by less than a twentieth of its own standard deviation. Folded into one int8 tensor, the first
+    would be 0 throughout; as a float16 bias, the mean of the third would overflow."""
     content = converted(variant, regressor_job)
     got, reference = answers(content, pictures, tmp_path)["values"], expected(regressor_job, pictures)["values"]
     error = np.abs(got - reference) / np.array(regressor_job.task.value_std)
@@ -111,7 +111,7 @@ def test_decoding_of_a_regression_is_float_behind_the_network(regressor_job):
 def test_operator_that_is_not_builtin_is_named():
     image = keras.Input((2, 2), name="image")
     model = keras.Model(image, {"values": tf.linalg.det(image) + tf.linalg.logdet(image)})
-    with pytest.raises(ExportError, match=r"^The model needs LogMatrixDeterminant, MatrixDeterminant, which"):
+    with pytest.raises(ExportError, match=r"^The model needs Cholesky, MatrixDeterminant, MatrixDiagPartV3, which"):
         tflite_file(model)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.backbones import DenseNet121, MobileNet, MobileNetV2, ResNet50
+from models.backbones import MobileNet, MobileNetV2, ResNet50
 from models.graphs import with_float_input
 from models.preprocess import PictureFormat
 from models.stack import keras, tf
@@ -13,7 +13,8 @@ from pipeline.compress.quantization_aware import Int8Qat, activation_ranges, qua
 from pipeline.errors import ExportError
 from pipeline.predictors import KerasPredictor
 from pipeline.tasks import Classification
-from tests.compress.conftest import CLASSES, job_of, trained_classifier
+from pipeline.tasks.pooled import PooledHead
+from tests.compress.conftest import CLASSES, job_of, network, trained_classifier
 from tests.compress.test_post_training import answers
 
 
@@ -29,15 +30,15 @@ def scores_of(job: CompressionJob, network: keras.Model, pictures: np.ndarray) -
 @pytest.mark.parametrize("epochs", [0, 2])
 def test_file_agrees_with_the_fake_quantized_network(classifier_job, pictures, tmp_path, epochs):
     before = classifier_job.model.get_weights()
-    network = Int8Qat(epochs=epochs).fine_tuned(classifier_job)
+    student = Int8Qat(epochs=epochs).fine_tuned(classifier_job)
     for old, new in zip(before, classifier_job.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-    content = file_of(classifier_job, network)
+    content = file_of(classifier_job, student)
     file = inspect_content(content)
     assert file.float_operators == 0
     assert file.operators["QUANTIZE"] == 2  # uint8 to int8 and back; none inside
     assert (file.inputs[0].dtype, file.inputs[0].scale, file.inputs[0].zero_point) == ("uint8", 1.0, 0)
-    got, reference = answers(content, pictures, tmp_path)["scores"], scores_of(classifier_job, network, pictures)
+    got, reference = answers(content, pictures, tmp_path)["scores"], scores_of(classifier_job, student, pictures)
     np.testing.assert_allclose(got, reference, atol=0.02)
     assert np.mean(got.argmax(1) == reference.argmax(1)) >= 0.98
 
@@ -67,9 +68,9 @@ def test_fine_tuning_sees_names_and_trains_no_normalisation(classification, clas
 
 def test_ranges_of_activations_are_the_mean_extremes_of_batches():
     image = keras.Input((1,), name="image")
-    network = keras.Model(image, keras.layers.Dense(1, kernel_initializer="ones", name="double")(image + image))
+    student = keras.Model(image, keras.layers.Dense(1, kernel_initializer="ones", name="double")(image + image))
     pictures = np.arange(32, dtype=np.uint8)[:, None]  # two batches: 0..15 and 16..31
-    assert activation_ranges(network, pictures)["double"] == (16.0, 46.0)
+    assert activation_ranges(student, pictures)["double"] == (16.0, 46.0)
 
 
 def test_network_trained_on_two_replicas(classification, pictures, labels, tmp_path):
@@ -79,20 +80,23 @@ def test_network_trained_on_two_replicas(classification, pictures, labels, tmp_p
     with strategy.scope():
         model = trained_classifier(classification, pictures, labels)
     job = job_of(classification, model, pictures, labels, scope=strategy.scope)
-    network = Int8Qat(epochs=1).fine_tuned(job)
-    got = answers(file_of(job, network), pictures, tmp_path)["scores"]
-    np.testing.assert_allclose(got, scores_of(job, network, pictures), atol=0.02)
+    student = Int8Qat(epochs=1).fine_tuned(job)
+    got = answers(file_of(job, student), pictures, tmp_path)["scores"]
+    np.testing.assert_allclose(got, scores_of(job, student, pictures), atol=0.02)
 
 
-@pytest.mark.parametrize("backbone", [MobileNet(alpha=0.25), MobileNetV2(alpha=0.35), ResNet50()], ids=lambda b: b.kind)
+@pytest.mark.parametrize(
+    "backbone", [MobileNet(alpha=0.25), MobileNetV2(alpha=0.35), pytest.param(ResNet50(), marks=pytest.mark.slow)]
+)
 def test_backbones_are_quantized_throughout(backbone):
     task = Classification(class_names=CLASSES, backbone=backbone, picture=PictureFormat(height=32, width=32))
-    network = quantization_aware(with_fixed_statistics(with_float_input(task.build())))
-    names = {layer.__class__.__name__ for layer in network.layers}
+    student = quantization_aware(with_fixed_statistics(with_float_input(task.build())))
+    names = {layer.__class__.__name__ for layer in student.layers}
     assert names == {"InputLayer", "QuantizeLayer", "QuantizeWrapperV2"}
 
 
 def test_refused_layer_is_named():
-    task = Classification(class_names=CLASSES, backbone=DenseNet121(), picture=PictureFormat(height=32, width=32))
-    with pytest.raises(ExportError, match=r"conv2_block1_0_bn.*mobilenet_v2.*int16x8"):
+    picture, head = PictureFormat(height=16, width=16), PooledHead(pooling="gem")
+    task = Classification(class_names=CLASSES, backbone=network(), picture=picture, head=head)
+    with pytest.raises(ExportError, match=r"Layer gem.*mobilenet_v2.*int16x8"):
         quantization_aware(with_fixed_statistics(with_float_input(task.build())))

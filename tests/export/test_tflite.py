@@ -24,7 +24,7 @@ from pipeline.export.tflite import publish_tflite
 from pipeline.tasks import Classification
 from tests.export.conftest import CLASS_NAMES
 
-MEDIAPIPE = os.environ.get("CONVOY_MEDIAPIPE_PYTHON")
+MEDIAPIPE = os.environ.get("CONVOY_MEDIAPIPE_PYTHON") or None
 
 
 @pytest.fixture(scope="module")

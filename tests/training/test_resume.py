@@ -43,26 +43,31 @@ def weights_of(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize(
-    ("settings", "kills"), [(PLAIN, (4, 9, 21)), (TWO_PHASES, (7, 25))], ids=["average", "replicas"]
-)
-def test_a_killed_training_goes_on_to_the_same_bits(
-    tmp_path: Path, settings: dict[str, Any], kills: tuple[int, ...]
-) -> None:
-    straight = weights_of(train(tmp_path / "straight", settings))
-    folder = tmp_path / "killed"
-    started = False
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The weights of a training that nobody disturbs."""
+    return weights_of(train(tmp_path_factory.mktemp("straight") / "run", PLAIN))
+
+
+def kill_and_resume(folder: Path, settings: dict[str, Any], kills: tuple[int, ...]) -> str:
+    """The weights of a training that is killed at each of some steps, the first after a checkpoint."""
     for step in kills:
-        resume = ["--resume"] if started else []
+        resume = ["--resume"] if folder.exists() else []
         killed = train(folder, settings, "--kill-at", str(step), *resume)
         assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
-        started = (folder / "checkpoints" / "checkpoint").exists()
-    resumed = weights_of(train(folder, settings, *(["--resume"] if started else [])))
-    assert resumed == straight
+    return weights_of(train(folder, settings, "--resume"))
 
 
-def test_sigterm_saves_a_checkpoint_of_its_step_and_can_be_resumed(tmp_path: Path) -> None:
-    straight = weights_of(train(tmp_path / "straight", PLAIN))
+def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, straight: str) -> None:
+    assert kill_and_resume(tmp_path / "run", PLAIN, (9, 21)) == straight
+
+
+def test_phases_and_replicas_go_on_to_the_same_bits(tmp_path: Path) -> None:
+    undisturbed = weights_of(train(tmp_path / "straight", TWO_PHASES))
+    assert kill_and_resume(tmp_path / "run", TWO_PHASES, (7, 25)) == undisturbed
+
+
+def test_sigterm_saves_a_checkpoint_of_its_step_and_can_be_resumed(tmp_path: Path, straight: str) -> None:
     stopped = train(tmp_path / "stopped", PLAIN, "--kill-at", "8", "--signal", "SIGTERM")
     assert "Interrupted: Stopped by SIGTERM after step 8" in stopped.stderr
     assert (tmp_path / "stopped" / "checkpoints" / "ckpt-8.index").exists()

@@ -1,0 +1,89 @@
+"""What the contracts are held against: every task with every learner, tiny, on the same pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.stack import keras, tf
+from pipeline.data.input import InputSettings, training_batches
+from pipeline.data.prepare import DataSettings, prepare
+from pipeline.data.store import Store
+from pipeline.learners import LEARNERS, Learner
+from pipeline.tasks import TASKS, Task
+from tests.contracts.tables import data_settings
+
+SIZE = 16
+BATCH = 8
+SMALLEST: dict[str, dict[str, Any]] = {
+    "small_resnet": {"depth": 6, "widths": [8, 8]},
+    "mobilenet": {"alpha": 0.25},
+    "mobilenet_v2": {"alpha": 0.35},
+}
+"""Settings that make a backbone small; one that is not named here is taken as it is."""
+
+
+def store_for(task: type[Task], table: Path) -> Store:
+    """The table's pictures, prepared with what the task learns from; made once for all that learn the same."""
+    return prepare(DataSettings.model_validate(data_settings(table, task.label_field)), table.parent / "stores")
+
+
+def tiny_task(kind: str, store: Store, backbone: str = "small_resnet", size: int = SIZE) -> Task:
+    """The task with its defaults, a small network, and what the data decides."""
+    settings = {
+        "picture": {"height": size, "width": size},
+        "backbone": {"kind": backbone, **SMALLEST.get(backbone, {})},
+    }
+    return TASKS[kind].model_validate(settings).resolve(store.info)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A task with a learner: its model, what is fitted, and one batch.
+
+    Args:
+        inputs, targets: by name, as the fitted model takes them.
+    """
+
+    task: Task
+    learner: Learner
+    store: Store
+    model: keras.Model
+    fitted: keras.Model
+    inputs: dict[str, tf.Tensor]
+    targets: dict[str, tf.Tensor]
+
+    def compile(self, optimizer: keras.optimizers.Optimizer, **options: Any) -> keras.Model:
+        """The fitted model, compiled as `pipeline.fit` does it."""
+        losses, metrics = self.learner.losses(self.task), self.task.metrics()
+        self.fitted.compile(optimizer, loss=losses, weighted_metrics=metrics, jit_compile=False, **options)
+        return self.fitted
+
+
+def subject(task: Task, learner: str, store: Store, batch_size: int = BATCH) -> Subject:
+    """Random weights from a seed, and the first batch of the training split."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(1)
+    teacher = LEARNERS[learner]()
+    model = task.build()
+    fitted = teacher.training_model(task, model)
+    stream = teacher.batches(task, training_batches(store, task, (), InputSettings(), batch_size, seed=1))
+    inputs, targets = next(iter(stream))
+    return Subject(task, teacher, store, model, fitted, inputs, targets)
+
+
+def gradients(subject: Subject) -> dict[str, Any]:
+    """Name of each trainable weight of the fitted model -> gradient of one step on the batch, or None."""
+
+    class Recorder(keras.optimizers.SGD):
+        """Keeps what a step would apply, whichever way the model computes its step."""
+
+        def apply_gradients(self, pairs: Any, *arguments: Any, **options: Any) -> Any:
+            self.pairs = list(pairs)
+            return super().apply_gradients(self.pairs, *arguments, **options)
+
+    recorder = Recorder(0.0)
+    subject.compile(recorder, run_eagerly=True).train_on_batch(subject.inputs, subject.targets)
+    found = {id(weight): gradient for gradient, weight in recorder.pairs}
+    return {weight.name: found.get(id(weight)) for weight in subject.fitted.trainable_weights}

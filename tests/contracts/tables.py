@@ -1,0 +1,45 @@
+"""Pictures that every task can learn from, drawn on the fly, and the table that lists them for all label fields."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.data.example import LABEL, LABELS, VALUE
+
+COLOURS = ("red", "green", "blue")
+COLUMNS_OF: dict[str, dict[str, Any]] = {
+    LABEL: {"label_column": "colour"},
+    LABELS: {"labels_column": "words"},
+    VALUE: {"value_columns": ["x", "millions"]},
+}
+"""Label field of a task -> the columns that give it. A task that learns from another field adds a column."""
+
+
+def write_table(folder: Path, count: int, size: int = 16) -> Path:
+    """`count` pictures of a square, its colour the class, its place the numbers, and what is said of both as labels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(5)
+    rows = []
+    for number in range(count):
+        colour, side = number % len(COLOURS), size // 3
+        x, y = (int(place) for place in generator.integers(0, size - side, 2))
+        pixels = generator.integers(0, 60, (size, size, 3), dtype=np.uint8)
+        pixels[y : y + side, x : x + side, colour] += 180
+        Image.fromarray(pixels).save(folder / f"{number:03}.png")
+        words = [COLOURS[colour], *(["right"] if x + side / 2 > size / 2 else []), *(["low"] if y > size / 3 else [])]
+        rows.append((f"{number:03}.png", COLOURS[colour], "|".join(words), x / size, 1e6 * y))
+    table = folder / "pictures.csv"
+    with table.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("image", "colour", "words", "x", "millions"), *rows])
+    return table
+
+
+def data_settings(table: Path, field: str) -> dict[str, Any]:
+    """`data` of a configuration that reads a label field from the table."""
+    source = {"kind": "table", "path": str(table), **COLUMNS_OF[field]}
+    return {"source": source, "splits": {"validation": 0.2, "test": 0.2}}

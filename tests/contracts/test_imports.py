@@ -1,0 +1,165 @@
+"""Imports point one way, and what only reads settings loads no heavy library."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("models",),
+    ("pipeline.errors", "pipeline.console", "pipeline.files", "pipeline.run"),
+    ("pipeline.data", "pipeline.augment", "pipeline.metrics", "pipeline.pictures_kept"),
+    ("pipeline.tasks",),
+    ("pipeline.learners",),
+    (
+        *("pipeline.train", "pipeline.fit", "pipeline.optimizers", "pipeline.strategy", "pipeline.callbacks"),
+        *("pipeline.checkpoints", "pipeline.averaging", "pipeline.environment", "pipeline.trained"),
+        *("pipeline.evaluate", "pipeline.predictors", "pipeline.predict", "pipeline.latency"),
+        *("pipeline.compress", "pipeline.export", "pipeline.report", "pipeline.summary"),
+        *("pipeline.verify", "pipeline.verification", "pipeline.parity"),
+    ),
+    ("pipeline.config", "pipeline.yaml_file", "pipeline.setting_types"),
+    ("pipeline.stages", "pipeline.ownership"),
+    (
+        *("pipeline.cli", "pipeline.outcome", "pipeline.describe", "pipeline.schema", "pipeline.doctor"),
+        *("pipeline.inspect_folder", "pipeline.inspect_table", "pipeline.starting_config"),
+    ),
+)
+"""What a module may import: its own layer and those above it in this list. `pipeline` itself imports only `models`."""
+SERVING_MAY_IMPORT = ("pipeline.errors", "pipeline.files", "pipeline.export.contract")
+PACKAGES = ("models", "pipeline", "serving", "benchmarks", "tests")
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+HEAVY = ("tensorflow", "tf_keras", "tensorflow_datasets", "pandas", "sklearn", "scipy", "matplotlib", "PIL")
+
+
+@dataclass(frozen=True)
+class Import:
+    """`module` imports `target`; `deferred` where it happens inside a function."""
+
+    module: str
+    target: str
+    deferred: bool
+
+    def __str__(self) -> str:
+        return f"{self.module} imports {self.target}"
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(file): file for package in PACKAGES[:3] for file in sorted((ROOT / package).rglob("*.py"))}
+
+
+def is_for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def statements(node: ast.AST, deferred: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+    """Every node that runs, and whether only when a function is called."""
+    for child in ast.iter_child_nodes(node):
+        for one in child.orelse if is_for_type_checkers(child) else [child]:
+            yield one, deferred
+            yield from statements(one, deferred or isinstance(one, FUNCTIONS))
+
+
+def targets(node: ast.AST) -> list[str]:
+    """The modules that an import statement names."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute in this project"
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+        return [name if name in FILES else str(node.module) for name in names]
+    return []
+
+
+def imports() -> Iterator[Import]:
+    for module, file in FILES.items():
+        for node, deferred in statements(ast.parse(file.read_text(encoding="utf-8"))):
+            yield from (Import(module, target, deferred) for target in targets(node))
+
+
+IMPORTS = tuple(imports())
+OWN = tuple(one for one in IMPORTS if one.target.split(".")[0] in PACKAGES)
+
+
+def is_in(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def layer_of(module: str) -> int:
+    """The place in LAYERS; a new module has to be given one."""
+    places = [place for place, layer in enumerate(LAYERS) for package in layer if is_in(module, package)]
+    assert len(places) == 1, f"{module} stands in {len(places)} layers; name it in one of LAYERS"
+    return places[0]
+
+
+def test_every_module_has_its_place_and_every_place_a_module() -> None:
+    modules = [module for module in FILES if not is_in(module, "serving") and module != "pipeline"]
+    assert all(layer_of(module) is not None for module in modules)
+    unused = [package for layer in LAYERS for package in layer if package not in FILES]
+    assert unused == []
+
+
+def test_the_pipeline_imports_only_its_own_layer_and_those_below() -> None:
+    inside = [one for one in OWN if is_in(one.module, "pipeline") and one.module != "pipeline"]
+    assert [str(one) for one in inside if layer_of(one.target) > layer_of(one.module)] == []
+    assert [one.target for one in OWN if one.module == "pipeline"] == ["models"]
+
+
+def test_models_import_nothing_of_the_pipeline() -> None:
+    assert [str(one) for one in OWN if is_in(one.module, "models") and not is_in(one.target, "models")] == []
+
+
+def test_serving_imports_only_the_contract_of_an_export() -> None:
+    inside = [one for one in OWN if is_in(one.module, "serving") and is_in(one.target, "pipeline")]
+    assert [str(one) for one in inside if not any(is_in(one.target, name) for name in SERVING_MAY_IMPORT)] == []
+
+
+def test_the_product_imports_neither_serving_nor_benchmarks_nor_tests() -> None:
+    product = [one for one in OWN if not is_in(one.module, "serving")]
+    others = ("serving", "benchmarks", "tests")
+    assert [str(one) for one in product if any(is_in(one.target, name) for name in others)] == []
+
+
+def test_no_modules_import_each_other_while_they_are_loaded() -> None:
+    waiting = {module: {one.target for one in OWN if one.module == module and not one.deferred} for module in FILES}
+    while ready := [module for module, needs in waiting.items() if not needs & (waiting.keys() - {module})]:
+        for module in ready:
+            del waiting[module]
+    assert waiting == {}
+
+
+def test_keras_is_the_one_of_the_stack_everywhere() -> None:
+    direct = [str(one) for one in IMPORTS if one.target.split(".")[0] == "keras" or one.target == "tensorflow.keras"]
+    assert direct == []
+
+
+@pytest.mark.parametrize("module", ["pipeline.config", "pipeline.cli"])
+def test_settings_load_without_heavy_libraries(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({set(HEAVY)} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_nothing_that_the_configuration_loads_imports_tensorflow_itself() -> None:
+    """Not even unseen, in a branch that this machine does not take."""
+    reached, waiting = set(), ["pipeline.config"]
+    while waiting:
+        module = waiting.pop()
+        if module in FILES and module not in reached:
+            reached.add(module)
+            waiting.append(module.rpartition(".")[0])
+            waiting += [one.target for one in OWN if one.module == module and not one.deferred]
+    direct = [one for one in IMPORTS if one.module in reached and not one.deferred]
+    assert [str(one) for one in direct if one.target.split(".")[0] in HEAVY] == []

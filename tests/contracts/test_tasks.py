@@ -1,0 +1,230 @@
+"""What holds for every task with every learner, from the settings to the exported file."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+
+from models.stack import keras, tf
+from pipeline import stages, trained
+from pipeline.callbacks import ExactValidationLoss
+from pipeline.compress import CompressionJob
+from pipeline.compress.inspect import inspect_content
+from pipeline.compress.post_training import Float32
+from pipeline.data.example import ID, IMAGE, TEST, TRAIN, DataInfo
+from pipeline.data.input import encoded_pictures, evaluation_batches, validation_batches
+from pipeline.errors import DataError
+from pipeline.evaluate import evaluate_predictor
+from pipeline.export import ExportSettings
+from pipeline.export.saved_model import export_saved_model
+from pipeline.export.tflite import refuse_other_operators
+from pipeline.learners import LEARNERS
+from pipeline.ownership import flat
+from pipeline.predictors import KerasPredictor, SavedModelPredictor, TFLitePredictor
+from pipeline.run import Run
+from pipeline.tasks import TASKS, AnyTask
+from tests.contracts.subjects import BATCH, SIZE, Subject, gradients, store_for, subject, tiny_task
+
+PAIRS = list(itertools.product(TASKS, LEARNERS))
+STEPS = 20
+UNEVEN = 7
+"""A batch size that leaves padding in the last batch of the 12 test pictures."""
+
+
+@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
+def one(request: pytest.FixtureRequest, table: Path) -> Subject:
+    """A task with a learner, freshly built; tests that train it come last."""
+    kind, learner = request.param
+    store = store_for(TASKS[kind], table)
+    return subject(tiny_task(kind, store), learner, store)
+
+
+@pytest.fixture(scope="module")
+def pictures(one: Subject) -> np.ndarray:
+    """uint8 [12, H, W, C]: the test split as the model sees it."""
+    batch = next(iter(evaluation_batches(one.store, one.task, TEST, one.store.info.num_examples[TEST])))
+    return batch[IMAGE].numpy()
+
+
+@pytest.fixture(scope="module")
+def answers(one: Subject, pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """The decoded predictions of the Keras model for `pictures`."""
+    return KerasPredictor(one.task.serving_model(one.model))({IMAGE: pictures})
+
+
+def same_answers(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        assert found[name].dtype == values.dtype
+        np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5 * np.abs(values).max(), err_msg=name)
+
+
+# ------------------------------------------------------------------------------------------------- settings, data
+
+
+def test_settings_survive_json(one: Subject) -> None:
+    for task in (one.task, TASKS[one.task.kind]()):
+        assert TypeAdapter(AnyTask).validate_json(task.model_dump_json()) == task
+    assert type(one.learner).model_validate_json(one.learner.model_dump_json()) == one.learner
+
+
+def test_what_the_data_decides_is_filled_in(one: Subject) -> None:
+    assert TASKS[one.task.kind]() != one.task
+    assert one.task.resolve(one.store.info) == one.task
+
+
+def test_data_without_the_label_is_refused(one: Subject) -> None:
+    with pytest.raises(DataError, match=repr(one.task.label_field)):
+        TASKS[one.task.kind]().resolve(DataInfo(fields=(ID, IMAGE), num_examples={TRAIN: 10}))
+
+
+def test_data_with_other_names_than_were_resolved_is_refused(one: Subject) -> None:
+    names = ("other", "names", "than", "before")
+    other = DataInfo(fields=one.store.info.fields, class_names=names, value_names=names)
+    with pytest.raises(DataError, match="other"):
+        one.task.resolve(other)
+
+
+def test_encoded_batches_are_what_the_model_takes_and_gives(one: Subject) -> None:
+    taken = dict(zip(one.fitted.input_names, one.fitted.inputs, strict=True))
+    assert forms(one.inputs) == forms(taken)
+    assert set(one.targets) == set(one.learner.losses(one.task)) <= set(one.fitted.output_names)
+    for value in (*one.inputs.values(), *one.targets.values()):
+        assert value.shape[0] == BATCH
+
+
+def forms(tensors: dict[str, Any]) -> dict[str, Any]:
+    """Name -> shape of one example, and number type."""
+    return {name: (tuple(tensor.shape[1:]), tensor.dtype) for name, tensor in tensors.items()}
+
+
+def test_encoding_has_fixed_shapes_inside_tf_data(one: Subject) -> None:
+    encoded = validation_batches(one.store, one.task, TEST, UNEVEN).element_spec
+    for spec in tf.nest.flatten(encoded):
+        assert spec.shape.is_fully_defined()
+
+
+# ------------------------------------------------------------------------------------------------- model, losses
+
+
+def test_the_model_takes_uint8_pictures_and_names_its_outputs(one: Subject) -> None:
+    assert one.model.input_names == [IMAGE]
+    assert (one.model.inputs[0].dtype, tuple(one.model.inputs[0].shape)) == (tf.uint8, (None, SIZE, SIZE, 3))
+    assert all(output.dtype == tf.float32 for output in one.model.outputs)
+    assert not any(isinstance(layer, keras.Model) for layer in one.model.layers)
+
+
+def test_losses_give_one_value_for_each_example(one: Subject) -> None:
+    outputs = dict(zip(one.fitted.output_names, tf.nest.flatten(one.fitted(one.inputs)), strict=True))
+    for name, loss in one.learner.losses(one.task).items():
+        values = loss.call(one.targets[name], outputs[name])
+        assert values.shape == (BATCH,)
+        assert loss.reduction in ("auto", "sum_over_batch_size")  # Keras divides by the global batch, replicas add up
+        mean = float(loss(one.targets[name], outputs[name]))
+        assert mean == pytest.approx(float(tf.reduce_mean(values)), rel=1e-5)
+
+
+def test_gradients_reach_every_trainable_weight(one: Subject) -> None:
+    found = gradients(one)
+    assert {weight.name for weight in one.model.trainable_weights} <= set(found)
+    unreached = [name for name, gradient in found.items() if gradient is None or not np.any(gradient)]
+    assert unreached == []
+    assert [name for name, gradient in found.items() if not np.all(np.isfinite(gradient))] == []
+
+
+# ------------------------------------------------------------------------------------------------- predictions, scores
+
+
+def test_predictions_are_named_and_explained(one: Subject, answers: dict[str, np.ndarray]) -> None:
+    assert set(one.task.meanings()) == set(answers)
+    for name, meaning in one.task.meanings().items():
+        low = -math.inf if meaning.low is None else meaning.low
+        high = math.inf if meaning.high is None else meaning.high
+        assert np.all((answers[name] >= low) & (answers[name] <= high))
+    first = {name: values[0] for name, values in answers.items()}
+    assert json.loads(json.dumps(one.task.answer(first), allow_nan=False)) == one.task.answer(first)
+
+
+def scored(one: Subject, batch_size: int) -> Any:
+    predictor = KerasPredictor(one.task.serving_model(one.model))
+    return evaluate_predictor(predictor, evaluation_batches(one.store, one.task, TEST, batch_size), one.task)
+
+
+def test_padding_of_the_last_batch_does_not_count_in_evaluation(one: Subject) -> None:
+    assert one.store.info.num_examples[TEST] % UNEVEN
+    single, uneven = scored(one, 1), scored(one, UNEVEN)
+    assert single.agreement_with(uneven) == 1.0
+    expected, found = flat(single.result()), flat(uneven.result())
+    assert found == {name: pytest.approx(value, rel=1e-4, abs=1e-5, nan_ok=True) for name, value in expected.items()}
+
+
+def test_padding_of_the_last_batch_does_not_count_in_validation(one: Subject) -> None:
+    fitted = one.compile(keras.optimizers.SGD(0.0))
+    results = {}
+    for size in (1, UNEVEN):
+        results[size] = fitted.evaluate(
+            validation_batches(one.store, one.task, TEST, size), return_dict=True, verbose=0
+        )
+        results[size]["loss"] *= ExactValidationLoss(one.store.info.num_examples[TEST], size).factor
+    assert results[UNEVEN] == pytest.approx(results[1], rel=1e-4, abs=1e-5)
+
+
+def test_the_numbers_that_a_task_is_judged_by_exist(one: Subject) -> None:
+    result = scored(one, BATCH).result()
+    assert isinstance(result[one.task.metric.name], float)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    shown = {metric.name for metrics in one.task.metrics().values() for metric in metrics}
+    assert one.task.monitor.name in {"loss", *shown}
+
+
+# ------------------------------------------------------------------------------------------------- files
+
+
+def test_a_saved_model_answers_the_same(
+    one: Subject, pictures: np.ndarray, answers: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    run = Run(tmp_path)
+    stages.keep_model(run, one.model, one.task)
+    task, model = trained.load_task(run), trained.load_model(run)
+    assert task == one.task
+    found = KerasPredictor(task.serving_model(model))({IMAGE: pictures})
+    for name, values in answers.items():
+        np.testing.assert_array_equal(found[name], values)
+
+
+def test_a_tflite_file_answers_the_same_with_builtin_operators(
+    one: Subject, pictures: np.ndarray, answers: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    content = Float32().convert(CompressionJob(one.task, one.model, pictures, lambda *_: None))
+    refuse_other_operators(content, "float32")
+    assert not [name for name in inspect_content(content).operators if "Flex" in name or name == "CUSTOM"]
+    file = tmp_path / "model.tflite"
+    file.write_bytes(content)
+    same_answers(TFLitePredictor(file)({IMAGE: pictures}), answers)
+
+
+def test_an_exported_saved_model_answers_the_same(
+    one: Subject, pictures: np.ndarray, answers: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    encoded = encoded_pictures(one.store, TEST, len(pictures))
+    settings = ExportSettings(warmup_requests=1, warmup_batch_sizes=(1,))
+    version = export_saved_model(one.task, one.model, tmp_path, encoded, settings)
+    same_answers(SavedModelPredictor(version, "images")({IMAGE: pictures}), answers)
+    same_answers(SavedModelPredictor(version, "serving_default")({"image_bytes": np.array(encoded, object)}), answers)
+
+
+# ------------------------------------------------------------------------------------------------- training; goes last
+
+
+def test_the_loss_falls_on_one_batch(one: Subject) -> None:
+    fitted = one.compile(keras.optimizers.Adam(0.01))
+    batches = tf.data.Dataset.from_tensors((one.inputs, one.targets)).repeat()
+    losses = fitted.fit(batches, steps_per_epoch=1, epochs=STEPS, verbose=0).history["loss"]
+    assert losses[-1] < 0.7 * losses[0]
