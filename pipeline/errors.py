@@ -74,7 +74,7 @@ class Interrupted(ConvoyError):
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest valid one and the list, such as ``Did you mean 'int8'?``."""
+    """The end of a message about an unknown name: the nearest valid one (``Did you mean 'int8'?``) and the list."""
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"Did you mean {close[0]!r}? " if close else ""

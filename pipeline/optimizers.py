@@ -96,7 +96,7 @@ class Schedule(Settings):
 
 
 class Optimizer(Settings):
-    """Turns gradients into steps. Weight decay is decoupled (Loshchilov and Hutter 2019), and left off biases and norms."""
+    """Turns gradients into steps. Weight decay is decoupled (Loshchilov and Hutter 2019), not for biases and norms."""
 
     learning_rate: float = Field(default=0.001, gt=0.0)
     """Peak learning rate, at the given global batch size."""

@@ -27,7 +27,7 @@ class Devices(Settings):
 
 
 def configure(devices: Devices, seed: int) -> None:
-    """Sets up this process: memory growth on GPUs, logical CPU devices, random seeds. Call it before any tensor is made.
+    """Sets up this process: memory growth on GPUs, logical CPU devices, random seeds. Call it before making tensors.
 
     Raises:
         ConfigError: more replicas asked for than there are GPUs, or TensorFlow already runs with other devices.

@@ -38,10 +38,11 @@ class CompressionJob:
     scope: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def trunk(self) -> keras.Model:
-        """The trained network from `image` float32 0..255 to named raw outputs."""
+        """The trained network from `image` float32 0..255 to named raw outputs, in float32 however it was trained."""
         from models.graphs import with_float_input
+        from pipeline.compress.convert import in_float32
 
-        return with_float_input(self.model)
+        return in_float32(with_float_input(self.model))
 
     def serving(self) -> keras.Model:
         """The trained network from `image` float32 0..255 to the task's decoded predictions."""

@@ -49,6 +49,25 @@ def tflite_file(model: keras.Model, prepare: Prepare = lambda converter: None) -
         raise ExportError(_refusal(str(error))) from error
 
 
+def clone(model: keras.Model, change: Callable[[keras.layers.Layer], dict[str, Any]]) -> keras.Model:
+    """A copy with the same weights whose layers' configurations are updated by what `change` gives for each."""
+
+    def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return layer.__class__.from_config({**layer.get_config(), **change(layer)})
+
+    copy = keras.models.clone_model(model, clone_function=copied)
+    for new, old in zip(copy.layers, model.layers, strict=True):
+        new.set_weights(old.get_weights())
+    return copy
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """The same network computing in float32: TFLite and tfmot know no operators of mixed precision's half types."""
+    if all(layer.compute_dtype == "float32" for layer in model.layers):
+        return model
+    return clone(model, lambda layer: {"dtype": "float32"})
+
+
 def with_decoding(trunk: keras.Model, task: Task, convert: Convert) -> bytes:
     """A `.tflite` of the network `trunk`, converted as asked, and the task's decoding.
 

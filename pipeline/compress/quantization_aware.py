@@ -70,17 +70,8 @@ def with_fixed_statistics(network: keras.Model) -> keras.Model:
     Thus the graph that is fine-tuned is the one that is converted, where BatchNormalization is folded into the
     convolutions; batch statistics would make its ranges jump from step to step (Krishnamoorthi 2018, section 3.2.2).
     """
-
-    def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
-        copy = layer.__class__.from_config(layer.get_config())
-        if isinstance(copy, keras.layers.BatchNormalization):
-            copy.trainable = False
-        return copy
-
-    clone = keras.models.clone_model(network, clone_function=copied)
-    for copy, layer in zip(clone.layers, network.layers, strict=True):
-        copy.set_weights(layer.get_weights())
-    return clone
+    normalisations = keras.layers.BatchNormalization
+    return convert.clone(network, lambda layer: {"trainable": False} if isinstance(layer, normalisations) else {})
 
 
 def quantization_aware(network: keras.Model) -> keras.Model:

@@ -54,7 +54,7 @@ class DataSettings(Settings):
     shard_mib: int = Field(default=64, ge=1, le=4096)
     """About how large a file of records is, in MiB; `prepare` holds one in memory."""
     store: Path | None = None
-    """A folder that keeps prepared data for many Runs; by default each Run has its own."""
+    """A folder that keeps prepared data for many Runs; by default `store` beside the Run folder."""
 
 
 def prepare(settings: DataSettings, folder: Path, progress: Progress = lambda done, total: None) -> Store:

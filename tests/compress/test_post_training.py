@@ -12,7 +12,7 @@ from pipeline.compress.inspect import TfliteFile, inspect_content
 from pipeline.compress.post_training import DynamicInt8, Float16, Float32, Int8, Int16x8
 from pipeline.errors import ExportError
 from pipeline.predictors import KerasPredictor, TFLitePredictor
-from tests.compress.conftest import converted
+from tests.compress.conftest import converted, job_of
 
 
 def answers(content: bytes, pictures: np.ndarray, folder: Path) -> dict[str, np.ndarray]:
@@ -75,6 +75,20 @@ def test_trained_model_is_left_as_it_is(classifier_job):
     Int8().convert(classifier_job)
     for old, new in zip(before, classifier_job.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_model_of_mixed_precision(classification, classifier, pictures, labels, tmp_path, policy):
+    keras.mixed_precision.set_global_policy(policy)
+    try:
+        mixed = classification.build()
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    mixed.set_weights(classifier.get_weights())
+    job = job_of(classification, mixed, pictures, labels)
+    scores = KerasPredictor(classification.serving_model(classifier))({"image": pictures})["scores"]
+    np.testing.assert_allclose(answers(Float32().convert(job), pictures, tmp_path)["scores"], scores, atol=1e-5)
+    np.testing.assert_allclose(answers(Int8().convert(job), pictures, tmp_path)["scores"], scores, atol=0.05)
 
 
 def test_variants_of_int8_answer_alike(classifier_job, pictures, tmp_path):
