@@ -22,6 +22,7 @@ from pipeline.averaging import AveragedWeights
 from pipeline.checkpoints import Checkpoints, Position
 from pipeline.data import input as data_input
 from pipeline.data.example import VALIDATION
+from pipeline.errors import TrainingError
 from pipeline.strategy import Precision, mirrored, per_replica
 from pipeline.train import Phase, TrainingJob, TrainingResult, phases
 
@@ -54,7 +55,7 @@ def fit(job: TrainingJob, *, resume: bool) -> tuple[keras.Model, TrainingResult]
 
     Raises:
         ConfigError: the batch cannot be shared out between the replicas.
-        TrainingError: the loss became infinite or NaN.
+        TrainingError: the network cannot be built (weights that do not fit), or the loss became infinite or NaN.
         RunError: no checkpoint to resume from, or a damaged one.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was saved.
     """
@@ -76,15 +77,30 @@ def start(job: TrainingJob, *, resume: bool) -> Training:
     checkpoints = Checkpoints(job.checkpoints, Position())
     if resume:
         checkpoints.read_position()
-    else:
-        checkpoints.clear()
     keras.utils.set_random_seed(job.seed)
     with Precision(job.settings.devices.precision), strategy.scope():
-        model = job.task.build()
+        model = build(job)
         fitted = job.learner.training_model(job.task, model)
+    if not resume:  # only now, so that a network that cannot be built leaves an earlier training as it was
+        checkpoints.clear()
     decay = job.settings.average_decay
     average = AveragedWeights(model, decay) if decay else None
     return Training(job, strategy, model, fitted, average, checkpoints)
+
+
+def build(job: TrainingJob) -> keras.Model:
+    """The task's network, once it is sure that all phases can be trained on it.
+
+    Raises:
+        TrainingError: pretrained weights are missing or do not fit, or a phase begins at a layer that does not exist.
+    """
+    try:
+        model = job.task.build()
+        for phase in phases(job.settings, job.steps_per_epoch):
+            choose_trainable(model, phase)
+    except ValueError as error:  # `models` knows nothing of our errors
+        raise TrainingError(str(error)) from error
+    return model
 
 
 def fit_phase(training: Training, phase: Phase, *, restoring: bool, last: bool) -> None:

@@ -9,6 +9,8 @@ from pipeline.errors import RunError
 from pipeline.files import write_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline.config import Config
     from pipeline.run import Run
 
@@ -32,6 +34,18 @@ def claim(config: Config, run: Run, stage: str) -> None:
                 f"Different: {'; '.join(differing)}. Give another folder with --run DIR, or remove this one."
             )
     write_file(run.config, dump(config))
+
+
+def require_same_data(run: Run, store: Path) -> None:
+    """Raises RunError where a training was begun in the Run on another store: pictures or labels have changed since."""
+    if not (holds_results(run) and run.data.exists()):
+        return
+    before = run.referenced(run.read_json(run.data, "prepare")["store"])
+    if before.name != store.name:
+        raise RunError(
+            f"The data has changed since the Run {run.path} was trained on it (it was {before.name}, now it is "
+            f"{store.name}), so `prepare` would mix results. Give another folder with --run DIR, or remove this one."
+        )
 
 
 def holds_results(run: Run) -> bool:

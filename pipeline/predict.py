@@ -18,8 +18,6 @@ from pipeline.files import write_file
 from pipeline.run import Run
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from pipeline.tasks import Task
 
 BATCH = 32
@@ -82,16 +80,11 @@ def require_all(answers: Sequence[Answer]) -> None:
         raise DataError(f"{len(bad)} of {len(answers)} pictures cannot be read: {shortened(bad)}.")
 
 
-def as_table(answers: Sequence[Answer]) -> RenderableType:
-    """The answers for the terminal."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("file", "answer", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for answer in answers:
-        said = Text(answer.error, style="red") if answer.error else Text(in_words(answer.answer))
-        table.add_row(Text(str(answer.file), overflow="fold"), said)
-    return table
+def as_table(answers: Sequence[Answer]) -> str:
+    """The answers for the terminal, each picture on one line however long its path, so that `grep` finds it."""
+    rows = [("file", "answer"), *((str(answer.file), answer.error or in_words(answer.answer)) for answer in answers)]
+    width = max(len(file) for file, _ in rows)
+    return "\n".join(f"{file:{width}}  {said}" for file, said in rows)
 
 
 def in_words(answer: Any) -> str:
@@ -139,19 +132,18 @@ def drawn(picture: bytes, text: str) -> bytes:
 
 def _task(model: Path) -> Task:
     """The resolved task of a Run, or of the contract that lies beside (or above) an exported file."""
-    from pydantic import TypeAdapter
-
-    from pipeline.tasks import AnyTask
+    from pipeline.trained import load_task, task_from
 
     if not model.exists():
         raise RunError(f"There is no {model}. Give a Run, an export folder, a SavedModel or a .tflite file.")
     run = Run(model)
     if run.task.exists():
-        content = json.loads(run.task.read_text(encoding="utf-8"))
-    else:
-        content = json.loads(_contract(model).read_text(encoding="utf-8"))["task"]
-    task: Task = TypeAdapter(AnyTask).validate_python(content)
-    return task
+        return load_task(run)
+    contract = _contract(model)
+    try:
+        return task_from(json.loads(contract.read_text(encoding="utf-8"))["task"], contract)
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{contract} is damaged ({error!r}). Run `convoy export` again.") from error
 
 
 def _contract(model: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,16 @@ class Run:
         """Writes plain JSON values whole or not at all."""
         self.create(file.parent)
         write_file(file, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def reference(self, path: Path) -> str:
+        """How the Run's files name `path`: from the Run folder where it lies beside it, so that both can be moved."""
+        target, folder = path.resolve(), self.path.resolve()
+        beside = target.is_relative_to(folder.parent)
+        return os.path.relpath(target, folder) if beside else str(target)
+
+    def referenced(self, name: str) -> Path:
+        """The path that `reference` named."""
+        return (self.path.resolve() / name).resolve()
 
     def create(self, folder: Path) -> Path:
         """The folder, made where it is missing; StorageError where that is impossible."""

@@ -11,10 +11,11 @@ report    all of it -> one page                                        report.ht
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.stack import keras
 from pipeline import console, ownership, strategy
@@ -25,6 +26,7 @@ from pipeline.data.example import IMAGE, TRAIN, VALIDATION
 from pipeline.data.prepare import prepare as prepare_data
 from pipeline.data.store import Store
 from pipeline.environment import environment
+from pipeline.errors import TrainingError
 from pipeline.evaluate import evaluate_predictor
 from pipeline.files import new_folder, write_file
 from pipeline.run import Run
@@ -45,7 +47,7 @@ def run_all(config: Config, run: Run, *, resume: bool = False) -> None:
     """
     prepare(config, run)
     if ownership.training_is_finished(run):
-        console.say(f"train: reused {run.model}; remove {run.training} to train again")
+        console.say(f"train: reused {run.model}; `convoy train {run.path}` trains again")
     else:
         train(config, run, resume=resume)
     evaluate(config, run)
@@ -67,8 +69,10 @@ def prepare(config: Config, run: Run) -> None:
     with console.progress("prepare") as progress:
         store = prepare_data(config.data, folder, progress)
     task = config.task.resolve(store.info)
+    ownership.require_same_data(run, store.path)
     quarantine = store.quarantine()
-    run.write_json(run.data, {"store": str(store.path), "info": asdict(store.info), "quarantine": len(quarantine)})
+    place = run.reference(store.path)
+    run.write_json(run.data, {"store": place, "info": asdict(store.info), "quarantine": len(quarantine)})
     counts = ", ".join(f"{count} {split}" for split, count in store.info.num_examples.items())
     console.say(f"prepare: {counts}; {len(task.output_names)} outputs; {len(quarantine)} pictures left out")
 
@@ -140,17 +144,34 @@ def write_task(file: Path, task: Task) -> None:
 
 
 def evaluate(config: Config, run: Run) -> None:
-    """The trained model x the evaluation split -> metrics, plots, the worst mistakes."""
+    """The trained model x the evaluation split -> metrics, plots, the worst mistakes.
+
+    Raises:
+        TrainingError: the model answers with numbers that are not finite.
+    """
     begin(config, run, "evaluate")
     store, model = open_store(run), load_model(run)
     task = tune(config, store, model, load_task(run))
-    write_task(run.task, task)
     evaluator = score(config, store, model, task, data_input.evaluation_split(store.info))
-    run.write_json(run.evaluation, evaluator.result())
+    result = finite_result(task, evaluator)
+    write_task(run.task, task)
+    run.write_json(run.evaluation, result)
     keep_plots(run, evaluator)
     keep_mistakes(config, run, store, task, evaluator)
-    value = evaluator.result()[task.metric.name]
+    value = result[task.metric.name]
     console.say(f"evaluate: {task.metric.name} {value:.4f} on {data_input.evaluation_split(store.info)}")
+
+
+def finite_result(task: Task, evaluator: Evaluator) -> dict[str, Any]:
+    """The evaluator's result; TrainingError where the model's answers are NaN or infinite."""
+    result = evaluator.result()
+    if not math.isfinite(result[task.metric.name]):
+        raise TrainingError(
+            f"The trained model's answers to {result.get('non_finite_answers', 'some')} of {result['num_examples']} "
+            "pictures are not finite. Train again with a lower train.optimizer.learning_rate, or with "
+            "train.optimizer.clip_norm=1.0."
+        )
+    return result
 
 
 def tune(config: Config, store: Store, model: keras.Model, task: Task) -> Task:
@@ -317,4 +338,4 @@ def begin(config: Config, run: Run, stage: str) -> None:
 
 def open_store(run: Run) -> Store:
     """The prepared data of the Run."""
-    return Store.open(Path(run.read_json(run.data, "prepare")["store"]))
+    return Store.open(run.referenced(run.read_json(run.data, "prepare")["store"]))
