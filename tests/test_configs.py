@@ -1,0 +1,31 @@
+"""Every configuration that is shipped can be read, and written and read again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import dump, load, loads
+from tests.conftest import ROOT
+
+FILES = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def test_there_are_configurations() -> None:
+    assert "quickstart" in [file.stem for file in FILES]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_shipped_configuration_is_valid(file: Path) -> None:
+    config = load(file)
+    assert loads(dump(config)) == config
+
+
+def test_the_line_in_flowers_that_adds_transfer_learning_is_valid() -> None:
+    lines = (ROOT / "configs" / "flowers.yaml").read_text(encoding="utf-8").splitlines()
+    begin = next(number for number, line in enumerate(lines) if "runs/flowers_transfer" in line)
+    words = " ".join(line.strip("#\\ ") for line in lines[begin : begin + 2]).split("runs/flowers_transfer ")[1]
+    overrides = ["task.backbone={kind: mobilenet_v2, weights: imagenet}", "train.transfer={unfreeze_from: stride_16}"]
+    assert all(override in words for override in overrides)
+    assert load(ROOT / "configs" / "flowers.yaml", overrides).train.transfer is not None
