@@ -183,14 +183,20 @@ class SmallResNet(BackboneSettings):
 
 
 def _residual_block(x: Tensor, width: int, stride: int, name: str, output_name: str) -> Tensor:
-    shortcut = x
+    shortcut = x if stride == 1 else _every_other(x, stride, f"{name}_shortcut_pool")
     if stride > 1 or x.shape[-1] != width:
-        shortcut = _convolution(x, width, f"{name}_shortcut", kernel_size=1, stride=stride)
+        shortcut = _convolution(shortcut, width, f"{name}_shortcut", kernel_size=1)
     x = _convolution(x, width, f"{name}_1", stride=stride)
     x = keras.layers.ReLU(name=f"{name}_1_relu")(x)
     x = _convolution(x, width, f"{name}_2")
     x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
     return keras.layers.ReLU(name=output_name)(x)
+
+
+def _every_other(x: Tensor, stride: int, name: str) -> Tensor:
+    """The same as the stride of a 1x1 convolution that follows, for which oneDNN has no sound gradient: with fewer than
+    16 input channels it writes past its buffer, and the process crashes (uxlfoundation/oneDNN issue 6035)."""
+    return keras.layers.MaxPooling2D(1, stride, name=name)(x)
 
 
 def _convolution(x: Tensor, width: int, name: str, kernel_size: int = 3, stride: int = 1) -> Tensor:

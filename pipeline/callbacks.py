@@ -169,9 +169,11 @@ class GracefulStop(Callback):
             self.before = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
+        if kind is None:
+            self.stop_if_asked()
 
     def note(self, number: int, frame: object) -> None:
         """Signal handler; a second signal ends the process at once."""
@@ -180,7 +182,11 @@ class GracefulStop(Callback):
         self.received = number
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Raises Interrupted once a signal came."""
+        """Stops after the step."""
+        self.stop_if_asked()
+
+    def stop_if_asked(self) -> None:
+        """Raises Interrupted once a signal came; the last one may come in the last validation, after all steps."""
         if self.received is None:
             return
         self.checkpoints.save()

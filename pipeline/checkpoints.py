@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.stack import keras, tf
 from pipeline.errors import RunError, StorageError
+from pipeline.files import storage_errors
 
 if TYPE_CHECKING:
     from pipeline.averaging import AveragedWeights
@@ -87,12 +88,20 @@ class Checkpoints:
 
     def save(self) -> None:
         """Writes a checkpoint under a new name and drops the oldest; StorageError where the disk is full."""
+        step = int(self.position.step)
         try:
-            self.manager.save(checkpoint_number=int(self.position.step))
-        except (tf.errors.ResourceExhaustedError, tf.errors.UnknownError, OSError) as error:
-            raise StorageError(
-                f"Cannot write a checkpoint to {self.folder}: {error}. Free some space and resume."
-            ) from error
+            with storage_errors(self.folder / f"ckpt-{step}"):
+                self.manager.save(checkpoint_number=step)
+        except StorageError:
+            self.remove_unfinished(step)
+            raise
+
+    def remove_unfinished(self, step: int) -> None:
+        """Removes what TensorFlow leaves of a checkpoint that it could not write; a whole one of that step stays."""
+        shutil.rmtree(self.folder / f"ckpt-{step}_temp", ignore_errors=True)
+        if self.latest() != str(self.folder / f"ckpt-{step}"):
+            for file in self.folder.glob(f"ckpt-{step}.*"):
+                file.unlink(missing_ok=True)
 
     def damaged(self, path: str, error: Exception) -> RunError:
         """The message about a checkpoint that cannot be read."""
