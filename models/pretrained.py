@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from models import saved
 from models.graphs import nodes_behind
 from models.stack import keras
 
@@ -50,9 +51,7 @@ def read(file: str, reference: keras.Model) -> keras.Model:
         raise ValueError(f"The weights file {file} does not exist (looked in {path.resolve().parent}).")
     try:
         if path.suffix == ".keras":
-            from models import layers  # noqa: F401  makes our layers loadable
-
-            return keras.models.load_model(path, compile=False)
+            return saved.load(path)
         reference.load_weights(path)
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise ValueError(

@@ -50,8 +50,11 @@ class Checkpoints:
         self.position = position
 
     def latest(self) -> str | None:
-        """The newest checkpoint's path prefix, or None."""
-        return tf.train.latest_checkpoint(str(self.folder))
+        """The newest checkpoint's path prefix, or None where there is none or the list of them is damaged."""
+        try:
+            return tf.train.latest_checkpoint(str(self.folder))
+        except ValueError:
+            return None
 
     def read_position(self) -> None:
         """Sets the position to that of the newest checkpoint, before there is a model to restore.
@@ -60,6 +63,8 @@ class Checkpoints:
             RunError: there is none, or it is damaged.
         """
         path = self.latest()
+        if path is None and self.written():
+            raise self.damaged(str(self.folder / "checkpoint"), ValueError("it names no checkpoint that is there"))
         if path is None:
             raise RunError(f"There is no checkpoint in {self.folder} to resume from. Train without --resume.")
         try:
@@ -105,12 +110,17 @@ class Checkpoints:
 
     def damaged(self, path: str, error: Exception) -> RunError:
         """The message about a checkpoint that cannot be read."""
-        others = sorted(index.stem for index in self.folder.glob("ckpt-*.index") if index.stem != Path(path).name)
-        way = f"set `model_checkpoint_path` in {self.folder / 'checkpoint'} to {others[-1]!r}, or t" if others else "T"
+        others = [name for name in self.written() if name != Path(path).name]
+        way = f"set `model_checkpoint_path` in {self.folder / 'checkpoint'} to {others[-1]!r}, or " if others else ""
         return RunError(
             f"The checkpoint {path} is damaged or belongs to another configuration ({str(error).splitlines()[0]}). "
-            f"To go on, {way}rain again without --resume."
+            f"To go on, {way}train again without --resume."
         )
+
+    def written(self) -> list[str]:
+        """The names of the checkpoints that are there, oldest first."""
+        names = [index.stem for index in self.folder.glob("ckpt-*.index")]
+        return sorted(names, key=lambda name: int(name.removeprefix("ckpt-")))
 
     def clear(self) -> None:
         """Removes all checkpoints of an earlier training."""

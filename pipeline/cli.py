@@ -271,12 +271,14 @@ def _convoy(
 def _job(name: str, source: Path, overrides: list[str] | None, run_folder: Path | None) -> Iterator[Job]:
     """Opens what a stage works on, and afterwards shows what came out of it, blessed or not."""
     from pipeline import outcome
+    from pipeline.files import storage_errors
     from pipeline.run import Run
 
     config, folder = _configuration(source, overrides or [], run_folder)
     run = Run(folder)
     try:
-        yield Job(config, run)
+        with storage_errors(folder):  # whatever a library writes on its own, such as TensorBoard's files
+            yield Job(config, run)
     except VerificationError:
         outcome.show(name, run)
         raise

@@ -105,7 +105,7 @@ def _variants_view(document: Document) -> RenderableType:
     metric = document.get("metric", {}).get("name", "metric")
     table = Table("variant", "KB", metric, "drop", "agreement", "ms", "blessed", box=None, header_style="bold")
     for column in table.columns[1:-1]:
-        column.justify = "right"
+        column.justify, column.no_wrap = "right", True
     for name, variant in document.get("variants", {}).items():
         table.add_row(name, *_variant_cells(variant, metric))
     return Group(table, Text(), Text(str(_files(document))))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TRAINED_ON = ("seed", "data", "input", "task", "augment", "learner", "train")
 # Settings that may differ: they change where or how fast, not what comes out.
-HARMLESS = {"data.store", "input", "train.tensorboard", "train.checkpoint_steps"}
+HARMLESS = {"data.store", "input.threads", "input.prefetch", "train.tensorboard", "train.checkpoint_steps"}
 
 
 def claim(config: Config, run: Run, stage: str) -> None:
@@ -40,10 +40,9 @@ def require_same_data(run: Run, store: Path) -> None:
     """Raises RunError where a training was begun in the Run on another store: pictures or labels have changed since."""
     if not (holds_results(run) and run.data.exists()):
         return
-    before = run.referenced(run.read_json(run.data, "prepare")["store"])
-    if before.name != store.name:
+    if run.store.name != store.name:
         raise RunError(
-            f"The data has changed since the Run {run.path} was trained on it (it was {before.name}, now it is "
+            f"The data has changed since the Run {run.path} was trained on it (it was {run.store.name}, now it is "
             f"{store.name}), so `prepare` would mix results. Give another folder with --run DIR, or remove this one."
         )
 

@@ -63,12 +63,15 @@ class SavedModelPredictor:
         signature: `images` takes `image` uint8 [B, H, W, C], `serving_default` takes `image_bytes` [B].
 
     Raises:
-        RunError: there is no SavedModel, or it has no such signature.
+        RunError: there is no SavedModel, it is damaged, or it has no such signature.
     """
 
     def __init__(self, path: Path, signature: str = "images"):
         folder = _newest_version(path)
-        self._model = tf.saved_model.load(str(folder))  # kept: the signature holds its variables only weakly
+        try:
+            self._model = tf.saved_model.load(str(folder))  # kept: the signature holds its variables only weakly
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            raise RunError(f"{folder} is damaged ({error}). Run `convoy export` again.") from error
         if signature not in self._model.signatures:
             raise RunError(f"{folder} has no signature {signature!r}. {nearest(signature, self._model.signatures)}")
         self._function = self._model.signatures[signature]

@@ -69,8 +69,13 @@ class Run:
         beside = target.is_relative_to(folder.parent)
         return os.path.relpath(target, folder) if beside else str(target)
 
-    def referenced(self, name: str) -> Path:
-        """The path that `reference` named."""
+    @property
+    def store(self) -> Path:
+        """Where the prepared data is; RunError where nothing says so."""
+        try:
+            name = self.read_json(self.data, "prepare")["store"]
+        except (KeyError, TypeError) as error:
+            raise RunError(f"{self.data} names no store. Run `convoy prepare {self.path}` again.") from error
         return (self.path.resolve() / name).resolve()
 
     def create(self, folder: Path) -> Path:

@@ -256,12 +256,13 @@ def export(config: Config, run: Run) -> None:
     from pipeline.export import contract, saved_model, tflite
 
     store, task, model = open_store(run), load_task(run), load_model(run)
+    variants = variant_files(config, run)
     pictures = data_input.encoded_pictures(store, TRAIN, config.export.pictures_needed)
-    version = saved_model.export_saved_model(task, model, run.saved_model, pictures, config.export)
     files = {
         name: tflite.publish_tflite(task, file.read_bytes(), run.tflite / f"{name}.tflite", name)
-        for name, file in variant_files(config, run).items()
+        for name, file in variants.items()
     }
+    version = saved_model.export_saved_model(task, model, run.saved_model, pictures, config.export)
     described = run.read_json(run.environment, "prepare")
     write_file(run.export / run.config.name, dump(config))
     contract.write_contract(run.export, task, version, files, described)
@@ -338,4 +339,4 @@ def begin(config: Config, run: Run, stage: str) -> None:
 
 def open_store(run: Run) -> Store:
     """The prepared data of the Run."""
-    return Store.open(run.referenced(run.read_json(run.data, "prepare")["store"]))
+    return Store.open(run.store)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
+from models import saved
 from models.stack import keras
 from pipeline.errors import RunError
 from pipeline.run import Run
@@ -31,10 +30,9 @@ def task_from(content: Any, file: Path) -> Task:
 
 def load_model(run: Run) -> keras.Model:
     """The trained model, uncompiled; RunError where there is none or its file is damaged."""
-    importlib.import_module("models.layers")  # registers the layers of our own, which the file knows by name
     file = run.require(run.model, "train")
     try:
-        return keras.models.load_model(file, compile=False)
-    except (ValueError, OSError, KeyError, TypeError, BadZipFile) as error:
+        return saved.load(file)
+    except (ValueError, OSError, KeyError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise RunError(f"{file} is damaged ({reason}). Run `convoy train {run.path}` again.") from error

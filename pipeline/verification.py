@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,13 @@ class VariantResult:
     operators: dict[str, int]
     blessed: bool
     why: str
+
+    def held_to(self, parity: ParityResult | None) -> VariantResult:
+        """The result with what was found of its preparation; without parity it is not blessed."""
+        if parity is None or parity.passed:
+            return self
+        reasons = [parity.refusal] if self.blessed else [self.why, parity.refusal]
+        return replace(self, blessed=False, why="; ".join(reasons))
 
 
 @dataclass(frozen=True)
@@ -100,9 +107,7 @@ class Verification:
     @property
     def refusals(self) -> list[str]:
         """Why files are not blessed, one sentence each; empty where all are."""
-        variants = [f"{name}: {result.why}" for name, result in self.variants.items() if not result.blessed]
-        parity = [f"{name}: {result.refusal}" for name, result in self.parity.items() if not result.passed]
-        return variants + parity
+        return [f"{name}: {result.why}" for name, result in self.variants.items() if not result.blessed]
 
     def require_blessed(self) -> None:
         """Raises VerificationError naming every file that is not blessed."""

@@ -126,12 +126,14 @@ def verify_variants(
     _ask_all(trained, candidates, questions, total, progress)
     sample = next(_questions(task, store, split, max(settings.parity_pictures, 1)))
     judge = Judge(task, settings, trained)
+    results = {name: judge.result(name, candidate, sample) for name, candidate in candidates.items()}
+    parity = _parity(task, candidates, sample, settings)
     return Verification(
         split=split,
         examples=total,
         trained=judge.metrics,
-        variants={name: judge.result(name, candidate, sample) for name, candidate in candidates.items()},
-        parity=_parity(task, candidates, sample, settings),
+        variants={name: result.held_to(parity.get(name)) for name, result in results.items()},
+        parity=parity,
         host={"description": host(), "threads": settings.threads, "runs": settings.latency_runs},
     )
 

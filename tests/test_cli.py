@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -275,7 +276,9 @@ cli.main()
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_stop_with_130_and_one_message(number: signal.Signals) -> None:
     command = [sys.executable, "-c", WAITS, "prepare", "mine.yaml"]
-    process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    # A shell that starts the tests in the background has them ignore SIGINT, which children inherit.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     assert process.stderr is not None
     assert process.stderr.readline() == "waiting\n"
     time.sleep(0.1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
+
+from pipeline.errors import RunError
 
 FILE_IDENTIFIER = b"TFL3"
 DECODE_PREFIX = "decode/"
@@ -17,8 +20,15 @@ def schema() -> Any:
 
 
 def unpack(content: bytes) -> Any:
-    """The `ModelT` of a file's content; bytes appended behind the flatbuffer (MediaPipe's label files) are ignored."""
-    return schema().ModelT.InitFromPackedBuf(content, 0)
+    """The `ModelT` of a file's content; bytes appended behind the flatbuffer (MediaPipe's label files) are ignored.
+
+    Raises:
+        RunError: the content is cut short.
+    """
+    try:
+        return schema().ModelT.InitFromPackedBuf(content, 0)
+    except struct.error as error:
+        raise RunError(f"A .tflite file of {len(content):,} bytes is damaged ({error}). Compress again.") from error
 
 
 def pack(model: Any) -> bytes:

@@ -45,7 +45,7 @@ def collect(run: Run, settings: ReportSettings) -> Content:
         "title": settings.title or run.path.resolve().name,
         "task": summary.get("task") or "",
         "metric": {"name": metric, "direction": (summary.get("metric") or {}).get("direction")},
-        "verdict": verdict(variants, verification.get("parity", {})),
+        "verdict": verdict(variants),
         "split": "test" if data["info"]["num_examples"].get("test") else "validation",
         "data": _data(data, run),
         "training": {**training, "facts": list(_facts(training))},
@@ -61,7 +61,7 @@ def collect(run: Run, settings: ReportSettings) -> Content:
     return {**content, "shown": _figures(run, variants, metric)}
 
 
-def verdict(variants: Mapping[str, Mapping[str, Any]], parity: Mapping[str, Mapping[str, Any]]) -> Content:
+def verdict(variants: Mapping[str, Mapping[str, Any]]) -> Content:
     """Whether what was exported may be shipped.
 
     Returns:
@@ -69,24 +69,17 @@ def verdict(variants: Mapping[str, Mapping[str, Any]], parity: Mapping[str, Mapp
     """
     blessed = [name for name, variant in variants.items() if variant["blessed"]]
     refused = [(name, variant["why"]) for name, variant in variants.items() if not variant["blessed"]]
-    refused += [(name, _parity_refusal(result)) for name, result in parity.items() if not result["passed"]]
     count = len(variants)
     if not count:
         text, tone = "Not verified yet", "open"
     elif len(blessed) == count:
         text = "The only variant is blessed" if count == 1 else f"All {count} variants are blessed"
-        tone = "mixed" if refused else "good"
+        tone = "good"
     elif blessed:
         text, tone = f"{len(blessed)} of {count} variants {'is' if len(blessed) == 1 else 'are'} blessed", "mixed"
     else:
         text, tone = f"None of {count} variants is blessed" if count > 1 else "The only variant is not blessed", "bad"
     return {"text": text, "tone": tone, "refused": refused}
-
-
-def _parity_refusal(result: Mapping[str, Any]) -> str:
-    return (
-        f"only {result['agreement']:.0%} of {result['pictures']} pictures keep their answer by way of {result['way']}"
-    )
 
 
 def scalars(result: Mapping[str, Any]) -> dict[str, Any]:

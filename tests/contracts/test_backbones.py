@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models import saved
 from models.backbones import BACKBONES
 from models.graphs import feature_levels
 from models.stack import keras, tf
@@ -53,7 +54,7 @@ def test_gradients_reach_every_trainable_weight(one: Subject) -> None:
 
 def test_a_saved_model_answers_the_same(one: Subject, tmp_path: Path) -> None:
     one.model.save(tmp_path / "model.keras")
-    again = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    again = saved.load(tmp_path / "model.keras")
     expected, found = one.model(one.inputs[IMAGE]), again(one.inputs[IMAGE])
     for name in one.model.output_names:
         np.testing.assert_array_equal(found[name], expected[name])

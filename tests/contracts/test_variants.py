@@ -1,3 +1,82 @@
 """What holds for every way to compress, on a network made for small pictures and on one made for phones."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.stack import keras
+from pipeline.compress import VARIANTS, CompressionJob
+from pipeline.compress.inspect import inspect_content
+from pipeline.data.example import IMAGE, TRAIN
+from pipeline.data.input import evaluation_batches
+from pipeline.evaluate import evaluate_predictor
+from pipeline.export.tflite import refuse_other_operators
+from pipeline.predictors import KerasPredictor, TFLitePredictor
+from pipeline.tasks import TASKS
+from tests.contracts.subjects import Subject, store_for, subject, tiny_task
+
+SIZES = {"small_resnet": 16, "mobilenet": 32}
+TASK = "classification"
+STEPS = 25
+INEXACT = {"int4", "int8", "uint8", "int16", "float16"}
+
+
+@pytest.fixture(scope="module", params=SIZES)
+def trained(request: pytest.FixtureRequest, table: Path) -> Subject:
+    """A network that was trained on all training pictures at once until it tells them apart."""
+    store = store_for(TASKS[TASK], table)
+    count = store.info.num_examples[TRAIN]
+    one = subject(tiny_task(TASK, store, request.param, SIZES[request.param]), "supervised", store, count)
+    for layer in one.model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0  # its statistics are then those of the last step: of these very pictures
+    fitted = one.compile(keras.optimizers.Adam(0.01))
+    for _ in range(STEPS):
+        fitted.train_on_batch(one.inputs, one.targets)
+    return one
+
+
+def fine_tune(one: Subject) -> Callable[[keras.Model, int, float], None]:
+    """One step where `pipeline.fit.fine_tune` does many."""
+
+    def train(model: keras.Model, epochs: int, learning_rate: float) -> None:
+        model.compile(keras.optimizers.Adam(learning_rate), loss=one.task.losses())
+        model.train_on_batch(one.inputs[IMAGE].numpy().astype(np.float32), one.targets)
+
+    return train
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_file_answers_as_the_trained_model_with_builtin_operators(
+    variant: str, trained: Subject, tmp_path: Path
+) -> None:
+    pictures = trained.inputs[IMAGE].numpy()
+    before = trained.model.get_weights()
+    content = VARIANTS[variant]().convert(CompressionJob(trained.task, trained.model, pictures, fine_tune(trained)))
+    refuse_other_operators(content, variant)
+    for old, new in zip(before, trained.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+    file = tmp_path / "model.tflite"
+    file.write_bytes(content)
+    keras_predictor = KerasPredictor(trained.task.serving_model(trained.model))
+    batches = evaluation_batches(trained.store, trained.task, TRAIN, len(pictures))
+    expected, found = (
+        evaluate_predictor(predictor, batches, trained.task) for predictor in (keras_predictor, TFLitePredictor(file))
+    )
+    metric = trained.task.metric
+    assert metric.drop(expected.result()[metric.name], found.result()[metric.name]) <= 0.05
+    assert found.agreement_with(expected) >= 0.95
+    if not INEXACT & set(inspect_content(content).dtypes):
+        answers = TFLitePredictor(file)({IMAGE: pictures}), keras_predictor({IMAGE: pictures})
+        np.testing.assert_allclose(answers[0]["scores"], answers[1]["scores"], atol=1e-5)
+
+
+def test_the_network_had_learned_something_to_lose(trained: Subject) -> None:
+    batches = evaluation_batches(trained.store, trained.task, TRAIN, 8)
+    predictor = KerasPredictor(trained.task.serving_model(trained.model))
+    assert evaluate_predictor(predictor, batches, trained.task).result()[trained.task.metric.name] >= 0.95

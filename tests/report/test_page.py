@@ -124,15 +124,6 @@ def test_the_title_can_be_set(tmp_path: Path):
     ],
 )
 def test_the_verdict(blessed: list[bool], text: str, tone: str):
-    said = verdict({str(number): {"blessed": value, "why": "too slow"} for number, value in enumerate(blessed)}, {})
+    said = verdict({str(number): {"blessed": value, "why": "too slow"} for number, value in enumerate(blessed)})
     assert (said["text"], said["tone"]) == (text, tone)
     assert [why for _, why in said["refused"]] == ["too slow"] * blessed.count(False)
-
-
-def test_a_way_of_preparing_pictures_that_changes_answers_is_named_at_the_top():
-    way = {"way": "the SavedModel's own decoding", "pictures": 32, "agreement": 0.5, "passed": False}
-    said = verdict({"int8": {"blessed": True, "why": ""}}, {"int8": way})
-    assert said["tone"] == "mixed"
-    assert said["refused"] == [
-        ("int8", "only 50% of 32 pictures keep their answer by way of the SavedModel's own decoding")
-    ]

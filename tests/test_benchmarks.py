@@ -1,0 +1,103 @@
+"""The benchmarks' own arithmetic, their JSON form, and the table of blood cells."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import cell_count_table, measure, road
+from tests.conftest import ROOT
+
+KEYS = {"name", "ratio", "low", "high", "goal", "met", "value", "unit"}
+
+
+def test_a_ratio_is_formed_within_each_round() -> None:
+    compared = measure.compare("a / b", [100.0, 50.0, 90.0], [100.0, 100.0, 100.0], "pictures/s")
+    assert (compared.low, compared.ratio, compared.high, compared.value) == (0.5, 0.9, 1.0, 90.0)
+    assert compared.met is None
+    assert measure.at_least(compared, 0.9).met is True
+    assert measure.at_least(compared, 0.91).met is False
+
+
+def test_sides_take_turns_and_the_first_round_does_not_count() -> None:
+    calls: list[str] = []
+
+    def side(name: str) -> float:
+        calls.append(name)
+        return float(len(calls))
+
+    found = measure.interleave({"a": lambda: side("a"), "b": lambda: side("b")}, rounds=2)
+    assert calls == ["a", "b", "a", "b", "b", "a"]
+    assert found == {"a": [3.0, 6.0], "b": [4.0, 5.0]}
+
+
+def test_shares_of_the_road_sum_to_one() -> None:
+    lines = road.shares([{"start": 1.0, "train": 3.0}])
+    assert [(line.ratio, line.value) for line in lines] == [(0.25, 1.0), (0.75, 3.0), (1.0, 4.0)]
+    assert all(line.goal is None and line.met is None for line in lines)
+
+
+def test_startup_writes_the_json_form_and_runs_among_all(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    command = [sys.executable, "-m", "benchmarks.startup", "--rounds", "1", "--json", str(file)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    document = json.loads(file.read_text(encoding="utf-8"))
+    assert set(document) == {"host", "measures"}
+    assert document["host"]["cores"] >= 1
+    (line,) = document["measures"]
+    assert set(line) == KEYS
+    assert line["low"] <= line["ratio"] <= line["high"]
+    assert line["met"] is (line["value"] < 0.5)
+    assert measure.read(file)[0].unit == "s"
+
+
+def test_an_unknown_benchmark_is_refused() -> None:
+    command = [sys.executable, "-m", "benchmarks", "speed"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "there is no benchmark speed; choose from startup, training_overhead, road" in done.stderr
+
+
+def test_a_crash_is_told_apart_from_a_result(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import __main__ as all_of_them
+
+    monkeypatch.setattr(all_of_them, "BENCHMARKS", ("not_there",))
+    monkeypatch.setattr(sys, "argv", ["benchmarks"])
+    with pytest.raises(SystemExit, match="Crashed: not_there"):
+        all_of_them.main()
+    assert "No module named benchmarks.not_there" in capfd.readouterr().err
+
+
+ANNOTATION = """<annotation>
+<object><name>RBC</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>
+<object><name>RBC</name><bndbox><xmin>4</xmin><ymin>4</ymin><xmax>4</xmax><ymax>4</ymax></bndbox></object>
+<object><name>RBC</name><bndbox><xmin>4</xmin><ymin>4</ymin><xmax>4</xmax><ymax>8</ymax></bndbox></object>
+<object><name>WBC</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>
+</annotation>"""
+
+
+def test_boxes_without_area_are_not_cells(tmp_path: Path) -> None:
+    (tmp_path / "one.xml").write_text(ANNOTATION, encoding="utf-8")
+    assert cell_count_table.red_blood_cells(tmp_path / "one.xml") == 1
+
+
+def test_the_table_of_the_real_pictures(
+    convoy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "cells.csv"
+    monkeypatch.setenv("CONVOY_DATA", str(convoy_data))
+    monkeypatch.setattr(sys, "argv", ["cell_count_table", str(output)])
+    cell_count_table.main()
+    with output.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["split"] for row in rows} == {"train", "val"}
+    assert all((convoy_data / "bccd" / row["image"]).is_file() for row in rows)
+    assert len({row["image"] for row in rows}) == len(rows)
+    assert str(sum(int(row["red_blood_cells"]) for row in rows)) in capsys.readouterr().out
