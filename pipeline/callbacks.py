@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 import tf_keras as keras
 
 from pipeline.averaging import AveragedWeights
 from pipeline.checkpoints import Checkpoints, Position
-from pipeline.errors import Interrupted, TrainingError
+from pipeline.errors import Interrupted, RunError, TrainingError
 from pipeline.files import new_file, write_file
 from pipeline.tasks.base import Metric
 
@@ -90,7 +92,7 @@ class BestWeights(Callback):
     """Keeps the weights with the best validation metric, and stops where it has not improved for long enough.
 
     Args:
-        file: where the best weights go, `.h5`.
+        file: where the best weights go, `.npz`.
         monitor: name without `val_`, and direction.
         patience: epochs without improvement after which training stops; None never stops.
         steps_per_epoch: to count patience in.
@@ -132,9 +134,23 @@ class BestWeights(Callback):
 
 
 def save_weights(model: keras.Model, file: Path) -> None:
-    """Writes a model's weights to `file`, `.h5`, whole or not at all."""
-    with new_file(file) as temporary:
-        model.save_weights(temporary)
+    """Writes a model's weights to `file`, `.npz`, whole or not at all.
+
+    Not as HDF5, whose library ends the process by a segmentation fault where the disk is full.
+    """
+    with new_file(file) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, *model.get_weights())
+
+
+def read_weights(model: keras.Model, file: Path) -> None:
+    """Puts the weights that `save_weights` wrote into the model; RunError where the file is damaged."""
+    try:
+        with np.load(file) as arrays:
+            model.set_weights(list(arrays.values()))
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise RunError(
+            f"{file} is damaged ({error}). Remove it to go on with the last weights, or train again without --resume."
+        ) from error
 
 
 class Saving(Callback):

@@ -11,7 +11,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -23,11 +22,11 @@ from pipeline.averaging import AveragedWeights
 from pipeline.checkpoints import Checkpoints, Position
 from pipeline.data import input as data_input
 from pipeline.data.example import VALIDATION
-from pipeline.errors import RunError, TrainingError
+from pipeline.errors import TrainingError
 from pipeline.strategy import Precision, mirrored, per_replica
 from pipeline.train import Phase, TrainingJob, TrainingResult, phases
 
-BEST_WEIGHTS = "best.h5"
+BEST_WEIGHTS = "best.npz"
 
 
 @dataclass
@@ -233,22 +232,12 @@ def finished_model(training: Training) -> keras.Model:
     """The model that ships: best weights, float32, built outside the strategy."""
     best = training.job.checkpoints / BEST_WEIGHTS
     if not math.isnan(float(training.position.best)) and best.exists():
-        read_weights(training.model, best)
+        callbacks.read_weights(training.model, best)
     elif training.average is not None:
         training.average.swap()
     model = training.job.task.build()
     model.set_weights(training.model.get_weights())
     return model
-
-
-def read_weights(model: keras.Model, file: Path) -> None:
-    """Reads the best weights into the model; RunError where the file is damaged."""
-    try:
-        model.load_weights(file)
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(
-            f"{file} is damaged ({error}). Remove it to go on with the last weights, or train again without --resume."
-        ) from error
 
 
 def result_of(training: Training, seconds: float) -> TrainingResult:

@@ -240,7 +240,7 @@ def cut(file: Path, size: int = 60) -> None:
         ("ckpt-8.data-00000-of-00001", "set `model_checkpoint_path` in runs/pets/checkpoints/checkpoint to 'ckpt-4'"),
         ("ckpt-8.index", "or train again without --resume"),
         ("checkpoint", "it names no checkpoint that is there"),
-        ("best.h5", "best.h5 is damaged"),
+        ("best.npz", "best.npz is damaged"),
     ],
 )
 @pytest.mark.parametrize("size", [0, 60])
@@ -324,7 +324,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 def test_no_space_for_a_checkpoint(copied: Run, fails: Fails) -> None:
     copied.training.unlink()
     shutil.rmtree(copied.checkpoints)
-    with files_of_at_most(30_000):
+    with files_of_at_most(9_000):
         fails(8, ["train", "pets.yaml", "train.checkpoint_steps=1"], "checkpoints/ckpt-1: File too large")
     assert list(copied.checkpoints.iterdir()) == []
 

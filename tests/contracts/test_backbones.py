@@ -52,6 +52,13 @@ def test_gradients_reach_every_trainable_weight(one: Subject) -> None:
     assert unreached == []
 
 
+def test_no_convolution_has_the_gradient_that_crashes(one: Subject) -> None:
+    """oneDNN's, of a 1x1 convolution with a stride and fewer than 16 input channels (oneDNN issue 6035)."""
+    convolutions = [layer for layer in one.model.layers if isinstance(layer, keras.layers.Conv2D)]
+    strided = [layer for layer in convolutions if layer.kernel_size == (1, 1) and max(layer.strides) > 1]
+    assert [layer.name for layer in strided if layer.input.shape[-1] < 16] == []
+
+
 def test_a_saved_model_answers_the_same(one: Subject, tmp_path: Path) -> None:
     one.model.save(tmp_path / "model.keras")
     again = saved.load(tmp_path / "model.keras")

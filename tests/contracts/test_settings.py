@@ -1,0 +1,58 @@
+"""Everything that is registered can be chosen in a configuration, and comes back from the file it is written to."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from models.backbones import BACKBONES, Backbone
+from pipeline.compress import VARIANTS, Variant
+from pipeline.config import Config, dump, loads
+from pipeline.learners import LEARNERS, AnyLearner
+from pipeline.tasks import TASKS, AnyTask
+
+BASE = "data: {source: digits}\ntask: {kind: classification}\n"
+REGISTRIES: dict[str, tuple[dict[str, Any], Any]] = {
+    "task": (TASKS, AnyTask),
+    "task.backbone": (BACKBONES, Backbone),
+    "learner": (LEARNERS, AnyLearner),
+    "compress.variants.0": (VARIANTS, Variant),
+}
+"""Where the choice stands in a configuration -> the dict of its kinds, and the union that reads it."""
+CHOICES = [(place, kind) for place, (registry, _) in REGISTRIES.items() for kind in registry]
+
+
+def members(union: Any) -> list[type]:
+    """The classes of a union, `Annotated` or not; a union of one is that class."""
+    parts = [part for part in get_args(union) if isinstance(part, type) or get_args(part)]
+    return [member for part in parts for member in members(part)] or [union]
+
+
+def chosen(config: Config, place: str) -> Any:
+    value: Any = config
+    for name in place.split("."):
+        value = value[int(name)] if name.isdigit() else getattr(value, name)
+    return value
+
+
+@pytest.mark.parametrize("place", REGISTRIES)
+def test_the_dict_and_the_union_list_the_same(place: str) -> None:
+    registry, union = REGISTRIES[place]
+    assert set(members(union)) == set(registry.values())
+    assert [settings.model_fields["kind"].default for settings in registry.values()] == list(registry)
+
+
+@pytest.mark.parametrize(("place", "kind"), CHOICES)
+def test_a_choice_survives_being_written_and_read(place: str, kind: str) -> None:
+    config = loads(BASE, ["compress.variants=[float32]", f"{place}={kind}"])
+    assert type(chosen(config, place)) is REGISTRIES[place][0][kind]
+    assert loads(dump(config)) == config
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_takes_every_backbone(task: str, backbone: str) -> None:
+    config = loads(BASE, [f"task={task}", f"task.backbone={backbone}"])
+    assert (config.task.kind, config.task.backbone.kind) == (task, backbone)
+    assert loads(dump(config)) == config
