@@ -274,7 +274,7 @@ def _job(name: str, source: Path, overrides: list[str] | None, run_folder: Path 
     from pipeline.files import storage_errors
     from pipeline.run import Run
 
-    config, folder = _configuration(source, overrides or [], run_folder)
+    config, folder = configuration(source, overrides or [], run_folder)
     run = Run(folder)
     try:
         with storage_errors(folder):  # whatever a library writes on its own, such as TensorBoard's files
@@ -285,7 +285,7 @@ def _job(name: str, source: Path, overrides: list[str] | None, run_folder: Path 
     outcome.show(name, run)
 
 
-def _configuration(source: Path, overrides: Sequence[str], run_folder: Path | None) -> tuple[Config, Path]:
+def configuration(source: Path, overrides: Sequence[str], run_folder: Path | None) -> tuple[Config, Path]:
     """The Config in a YAML file or in an earlier Run, and the Run folder that goes with it."""
     from pipeline.config import load
 

@@ -137,7 +137,7 @@ class ClassTarget(Target):
         sentences = []
         for split, counts in self.statistics(codes)["class_counts"].items():
             if lacking := [name for name, count in zip(names, counts, strict=True) if count == 0]:
-                sentences.append(f"The split `{split}` has no picture of {len(lacking)} classes: {shortened(lacking)}.")
+                sentences.append(f"The split `{split}` has no picture of: {shortened(lacking)}.")
         return sentences
 
     def _answer_to_absent(self, codes: np.ndarray, refuse: bool) -> list[str]:
