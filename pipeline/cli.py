@@ -271,13 +271,15 @@ def _convoy(
 def _job(name: str, source: Path, overrides: list[str] | None, run_folder: Path | None) -> Iterator[Job]:
     """Opens what a stage works on, and afterwards shows what came out of it, blessed or not."""
     from pipeline import outcome
+    from pipeline.data.store import record_errors
     from pipeline.files import storage_errors
     from pipeline.run import Run
 
     config, folder = configuration(source, overrides or [], run_folder)
     run = Run(folder)
     try:
-        with storage_errors(folder):  # whatever a library writes on its own, such as TensorBoard's files
+        # What a library meets on its own, such as TensorBoard at a full disk, or tf.data at a damaged record.
+        with storage_errors(folder), record_errors(run.data):
             yield Job(config, run)
     except VerificationError:
         outcome.show(name, run)

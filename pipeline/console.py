@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 SECONDS_BETWEEN_LINES = 10.0
+REFRESHES = 4
+"""Of a live bar in a second: each costs the training some of the processor."""
 
 
 class Level(IntEnum):
@@ -188,7 +190,11 @@ class _Bar:
 
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[pace]}"))
         self._progress: RichProgress = Progress(
-            *columns, TimeElapsedColumn(), TextColumn("{task.fields[shown]}"), console=_console(stderr=True)
+            *columns,
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[shown]}"),
+            console=_console(stderr=True),
+            refresh_per_second=REFRESHES,
         )
         self._task: TaskID = self._progress.add_task(self._description, total=None, pace="", shown="")
         self._progress.start()

@@ -21,7 +21,7 @@ from pipeline import callbacks
 from pipeline.averaging import AveragedWeights
 from pipeline.checkpoints import Checkpoints, Position
 from pipeline.data import input as data_input
-from pipeline.data.example import VALIDATION
+from pipeline.data.example import IMAGE, VALIDATION
 from pipeline.errors import TrainingError
 from pipeline.strategy import Precision, mirrored, per_replica
 from pipeline.train import Phase, TrainingJob, TrainingResult, phases
@@ -153,7 +153,7 @@ def fit_epochs(training: Training, phase: Phase, hooks: list[keras.callbacks.Cal
     epochs = epoch + 1 if inside else phase.last_step // job.steps_per_epoch
     validation = validation_data(job)
     training.fitted.fit(
-        training.strategy.distribute_datasets_from_function(batches_from(training, step)),
+        training.strategy.distribute_datasets_from_function(batches_from(job, step)),
         initial_epoch=epoch,
         epochs=epochs,
         steps_per_epoch=job.steps_per_epoch - inside,
@@ -169,9 +169,8 @@ def validate_after(job: TrainingJob, number: int, epochs: int) -> bool:
     return number % job.settings.validate_every == 0 or number == epochs
 
 
-def batches_from(training: Training, step: int) -> Callable[[tf.distribute.InputContext], tf.data.Dataset]:
+def batches_from(job: TrainingJob, step: int) -> Callable[[tf.distribute.InputContext], tf.data.Dataset]:
     """The input function of a strategy: the stream of (inputs, targets) from a step on."""
-    job = training.job
 
     def batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
         stream = data_input.training_batches(
@@ -193,7 +192,8 @@ def validation_data(job: TrainingJob) -> tf.data.Dataset | None:
     """(inputs, targets, weights) of the validation split, or None where it is empty."""
     if not job.store.info.num_examples.get(VALIDATION):
         return None
-    return data_input.validation_batches(job.store, job.task, VALIDATION, job.settings.batch_size, job.input)
+    batches = data_input.validation_batches(job.store, job.task, VALIDATION, job.settings.batch_size, job.input)
+    return job.learner.batches(job.task, batches)
 
 
 def phase_callbacks(training: Training, phase: Phase, *, last: bool) -> list[keras.callbacks.Callback]:
@@ -254,29 +254,50 @@ def result_of(training: Training, seconds: float) -> TrainingResult:
     )
 
 
-def fine_tune(job: TrainingJob, model: keras.Model, epochs: int, learning_rate: float) -> None:
+def fine_tune(
+    job: TrainingJob, strategy: tf.distribute.Strategy, model: keras.Model, epochs: int, learning_rate: float
+) -> None:
     """Trains a variant of the model in place, on the training data, with Adam and a cosine to zero.
 
     Args:
+        job: the training that the model comes from; its learner, augmentation and batch size are used again.
+        strategy: in whose scope the model was made.
         model: named raw outputs as the task's model has them; `image` float32 [B,H,W,C] 0..255.
         epochs: passes over the training split.
         learning_rate: peak.
+
+    Raises:
+        ConfigError: the batch cannot be shared out between the replicas.
+        TrainingError: the loss became infinite or NaN.
     """
     from pipeline.optimizers import Adam, Cosine
 
+    per_replica(job.settings.batch_size, strategy.num_replicas_in_sync)
     steps = epochs * job.steps_per_epoch
-    optimizer = Adam(learning_rate=learning_rate, clip_norm=1.0).build(Cosine().schedule(learning_rate, steps), model)
-    model.compile(optimizer, loss=job.task.losses(), weighted_metrics=job.task.metrics(), jit_compile=False)
-    stream = data_input.training_batches(
-        job.store, job.task, job.operations, job.input, job.settings.batch_size, job.seed
-    )
-
-    def as_float(inputs: dict[str, Any], targets: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        return {name: tf.cast(value, tf.float32) for name, value in inputs.items()}, targets
-
+    with strategy.scope():
+        fitted = job.learner.training_model(job.task, model)
+        schedule = Cosine().schedule(learning_rate, steps)
+        optimizer = Adam(learning_rate=learning_rate, clip_norm=1.0).build(schedule, fitted)
+        fitted.compile(
+            optimizer,
+            loss=job.learner.losses(job.task),
+            weighted_metrics=job.task.metrics(),
+            jit_compile=False,
+        )
     position = Position()
     hooks = [
         callbacks.StepCounter(position),
         callbacks.ProgressBar(job.progress, position, steps, job.settings.batch_size),
     ]
-    model.fit(stream.map(as_float), epochs=epochs, steps_per_epoch=job.steps_per_epoch, callbacks=hooks, verbose=0)
+    stream = strategy.distribute_datasets_from_function(float_batches(job))
+    fitted.fit(stream, epochs=epochs, steps_per_epoch=job.steps_per_epoch, callbacks=hooks, verbose=0)
+
+
+def float_batches(job: TrainingJob) -> Callable[[tf.distribute.InputContext], tf.data.Dataset]:
+    """The training stream from its beginning for a model that takes pictures as float32, as tfmot's models do."""
+    from_start = batches_from(job, 0)
+
+    def as_float(inputs: dict[str, Any], targets: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {**inputs, IMAGE: tf.cast(inputs[IMAGE], tf.float32)}, targets
+
+    return lambda context: from_start(context).map(as_float)

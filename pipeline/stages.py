@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -232,19 +231,16 @@ def compression_job(config: Config, run: Run) -> CompressionJob:
     calibration = data_input.calibration_pictures(
         store, task, TRAIN, settings.calibration_pictures, settings.calibration_seed
     )
-    return CompressionJob(
-        task=task, model=model, calibration=calibration, fine_tune=partial(fine_tune, config, run, store, task)
-    )
+    devices = strategy.mirrored(config.train.devices)
 
+    def fine_tune(variant: keras.Model, epochs: int, learning_rate: float) -> None:
+        from pipeline import fit
 
-def fine_tune(
-    config: Config, run: Run, store: Store, task: Task, model: keras.Model, epochs: int, learning_rate: float
-) -> None:
-    """Trains a variant of the model in place on the training data."""
-    from pipeline import fit
+        with console.progress("fine-tune", unit="steps") as progress:
+            again = training_job(config, run, store, task, progress)
+            fit.fine_tune(again, devices, variant, epochs, learning_rate)
 
-    with console.progress("fine-tune", unit="steps") as progress:
-        fit.fine_tune(training_job(config, run, store, task, progress), model, epochs, learning_rate)
+    return CompressionJob(task, model, calibration, fine_tune, scope=devices.scope)
 
 
 # ---------------------------------------------------------------------------------------------------- export
@@ -258,11 +254,14 @@ def export(config: Config, run: Run) -> None:
     store, task, model = open_store(run), load_task(run), load_model(run)
     variants = variant_files(config, run)
     pictures = data_input.encoded_pictures(store, TRAIN, config.export.pictures_needed)
-    files = {
-        name: tflite.publish_tflite(task, file.read_bytes(), run.tflite / f"{name}.tflite", name)
-        for name, file in variants.items()
-    }
-    version = saved_model.export_saved_model(task, model, run.saved_model, pictures, config.export)
+    # The folder as a whole, so that no file of an earlier list of variants stays; put in place when all is written.
+    with new_folder(run.tflite) as folder:
+        made = [
+            tflite.publish_tflite(task, file.read_bytes(), folder / f"{name}.tflite", name)
+            for name, file in variants.items()
+        ]
+        version = saved_model.export_saved_model(task, model, run.saved_model, pictures, config.export)
+    files = {name: run.tflite / file.name for name, file in zip(variants, made, strict=True)}
     described = run.read_json(run.environment, "prepare")
     write_file(run.export / run.config.name, dump(config))
     contract.write_contract(run.export, task, version, files, described)

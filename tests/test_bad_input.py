@@ -270,6 +270,21 @@ def test_a_file_of_a_run_cut_short(name: str, stage: str, message: str, copied: 
     fails(7, [stage, "runs/pets"], message)
 
 
+def test_a_record_that_rotted(copied: Run, fails: Fails) -> None:
+    shard = next(file for file in copied.store.glob("*test*tfrecord*"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    shard.write_bytes(content)
+    fails(3, ["evaluate", "runs/pets"], "damaged", "runs/pets/data.json", "convoy prepare")
+
+
+def test_a_shorter_list_of_variants_leaves_no_file_behind(copied: Run, fails: Fails) -> None:
+    stale = copied.tflite / "int8.tflite"
+    stale.write_bytes(b"of an earlier list")
+    assert cli.execute(["export", "runs/pets", "--quiet"]) == 0
+    assert [file.name for file in copied.tflite.iterdir()] == ["float32.tflite"]
+
+
 @pytest.mark.parametrize(
     ("model", "spoilt"),
     [

@@ -11,18 +11,39 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from models.stack import tf
 from pipeline.data.example import ID, IMAGE, LABEL, LABELS, TEXT, VALUE, DataInfo, Example
 from pipeline.data.records import Shard
-from pipeline.errors import DataError, nearest
+from pipeline.errors import ConvoyError, DataError, nearest
 
 CONTENT = "convoy.json"
 SPLIT_FILE = "splits.csv"
 QUARANTINE = "quarantine.csv"
+
+
+@contextmanager
+def record_errors(run_data: Path) -> Iterator[None]:
+    """Turns TensorFlow's report of a record whose checksum is wrong into a DataError that says what to do.
+
+    Args:
+        run_data: the file of the Run that names its store.
+    """
+    try:
+        yield
+    except ConvoyError:
+        raise
+    except Exception as error:
+        if not isinstance(error, tf.errors.DataLossError):  # TensorFlow is only loaded where an error came up
+            raise
+        raise DataError(
+            "A record of the prepared data is damaged: its checksum is wrong, though its file has the right size. "
+            f"Remove the folder that {run_data} names as `store`, and run `convoy prepare` again."
+        ) from error
 
 
 class Store:

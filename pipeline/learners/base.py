@@ -26,4 +26,7 @@ class Learner(Settings):
 
     @abstractmethod
     def batches(self, task: Task, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """(inputs, targets) as the task encodes them -> as the training model takes them."""
+        """Batches as the task encodes them -> as the training model takes them.
+
+        Elements are (inputs, targets) for training, (inputs, targets, weights) for validation; both keep their form.
+        """

@@ -45,7 +45,8 @@ class Evaluator(ABC):
 
     @abstractmethod
     def agreement_with(self, other: Evaluator) -> float:
-        """The share (0..1) of examples for which two evaluators of the same examples saw the same answer."""
+        """How far (0..1) two evaluators of the same examples saw the same answers, the mean over examples: whether they
+        are the same, or for an answer of several parts, how much of it."""
 
     def plots(self) -> dict[str, Figure]:
         """Title -> matplotlib figure."""

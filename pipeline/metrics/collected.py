@@ -60,8 +60,9 @@ class Collected:
         return {metric: float("nan"), "non_finite_answers": int((~finite).sum()), "num_examples": len(finite)}
 
     def agreement(self, other: Collected, same: np.ndarray) -> float:
-        """The share of examples with the same answer, [N]; one that is not finite agrees with nothing."""
-        return float((same & self._joined(self._finite) & other._joined(other._finite)).mean())
+        """The mean of how far each example's answers are the same, [N], 0..1; one that is not finite agrees with
+        nothing."""
+        return float((same * (self._joined(self._finite) & other._joined(other._finite))).mean())
 
     def require_same_examples(self, other: Collected) -> None:
         """Raises ValueError where two evaluators did not see the same examples in the same order."""

@@ -100,10 +100,13 @@ class MultiLabelEvaluator(Evaluator):
         }
 
     def agreement_with(self, other: Evaluator) -> float:
-        """The share of examples with exactly the same set of classes."""
+        """How far the answered sets of classes are the same: the mean over examples of their Jaccard index (size of
+        the intersection over size of the union; 1 where both are empty)."""
         other = same_kind(self, other)
         self._seen.require_same_examples(other._seen)
-        return self._seen.agreement(other._seen, (self._answers() == other._answers()).all(axis=1))
+        both, either = self._answers() & other._answers(), self._answers() | other._answers()
+        jaccard = np.where(either.any(axis=1), both.sum(axis=1) / np.maximum(either.sum(axis=1), 1), 1.0)
+        return self._seen.agreement(other._seen, jaccard)
 
     def plots(self) -> dict[str, Figure]:
         """Precision and recall, average precision per class, reliability diagram of all decisions."""

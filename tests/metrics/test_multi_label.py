@@ -56,10 +56,10 @@ def test_thresholds_decide_the_answers():
         MultiLabelEvaluator(("a", "b", "c"), [0.5, 0.5])
 
 
-def test_agreement_needs_the_whole_set_of_classes():
+def test_agreement_is_the_overlap_of_the_sets_of_classes():
     other = SCORES.copy()
-    other[0, 1] = 0.9
-    assert evaluated().agreement_with(evaluated(other)) == 0.75
+    other[0, 1] = 0.9  # {a} against {a, b}: one of two; the others are the same, the empty set included
+    assert evaluated().agreement_with(evaluated(other)) == (0.5 + 1 + 1 + 1) / 4
 
 
 def test_scores_that_are_not_finite_leave_no_metric():
