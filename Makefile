@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 MEDIAPIPE := $(VENV)-mediapipe/bin/python
+PEERS := $(VENV)-peers/bin/python
+BEAM := $(VENV)-beam/bin/python
 DEMO_RUN ?= runs/quickstart
 IMAGE ?= convoy
 BASE ?= cpu
@@ -24,15 +26,29 @@ $(VENV)-mediapipe/.installed: Makefile
 	$(VENV)-mediapipe/bin/pip install --quiet mediapipe~=1.2.0
 	touch $@
 
+# Apache Beam needs an older protobuf than the one that is tested with: its own environment lies on top of the main one.
+$(VENV)-beam/.installed: Makefile $(VENV)/.developer
+	$(PYTHON) -m venv $(VENV)-beam
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(BEAM) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main_environment.pth"
+	$(VENV)-beam/bin/pip install --quiet apache-beam~=2.77.0
+	touch $@
+
+# What Convoy's augmentation is measured against.
+$(VENV)-peers/.installed: Makefile
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/pip install --quiet albumentations~=2.0 grain~=0.2.18
+	touch $@
+
 demo: $(VENV)/.installed
 	$(BIN)/convoy run configs/quickstart.yaml --run $(DEMO_RUN)
 
-test: $(VENV)/.developer $(VENV)-mediapipe/.installed
+test: $(VENV)/.developer $(VENV)-mediapipe/.installed $(VENV)-beam/.installed
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 		|| echo "No Chromium found: the report's browser tests are skipped. Install the package 'chromium' to run them."
 	@$(MEDIAPIPE) -c 'import mediapipe' 2>/dev/null \
 		|| echo "MediaPipe cannot be loaded: its test is skipped. Install the packages 'libegl1' and 'libgles2' to run it."
-	CONVOY_MEDIAPIPE_PYTHON="$$($(MEDIAPIPE) -c 'import mediapipe, sys; print(sys.executable)' 2>/dev/null)" \
+	CONVOY_BEAM_PYTHON=$(BEAM) CONVOY_MEDIAPIPE_PYTHON="$$($(MEDIAPIPE) -c 'import mediapipe, sys; print(sys.executable)' 2>/dev/null)" \
 		$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.developer
@@ -44,8 +60,8 @@ format: $(VENV)/.developer
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.developer
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.developer $(VENV)-peers/.installed
+	CONVOY_PEERS_PYTHON=$(PEERS) $(BIN)/python -m benchmarks
 
 docs: $(VENV)/.installed
 	$(BIN)/convoy describe --markdown > docs/settings.md

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks import measure
 
-BENCHMARKS = ("startup", "training_overhead", "road")
+BENCHMARKS = ("startup", "training_overhead", "prepare", "road", "augment_operations", "augmentation", "decoding")
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -38,6 +38,14 @@ EPILOG = (
     "70 a fault in Convoy, 130 stopped by Ctrl-C or SIGTERM (a Run can then be resumed)."
 )
 
+
+def _location(place: str | os.PathLike[str]) -> Path:
+    """A path of this machine, or the URL of a folder in a bucket."""
+    from pipeline.locations import location
+
+    return location(place)
+
+
 app = typer.Typer(
     name="convoy",
     help="From pictures to a verified SavedModel and TFLite files, with one configuration file.",
@@ -47,14 +55,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, or the folder of an earlier Run.")]
+ConfigPath = Annotated[
+    Path,
+    typer.Argument(metavar="CONFIG", parser=_location, help="A YAML file, or the folder of an earlier Run."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Settings that go before the file's, such as train.epochs=3."),
 ]
 RunFolder = Annotated[
     Path | None,
-    typer.Option("--run", metavar="DIR", help="The Run folder. Default: the configuration's `run`, else runs/NAME."),
+    typer.Option(
+        "--run",
+        metavar="DIR",
+        parser=_location,
+        help="The Run folder, or its URL. Default: the configuration's `run`, else runs/NAME.",
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the training that was stopped in this Run.")]
 
@@ -168,6 +184,44 @@ def report(config: ConfigPath, overrides: Overrides = None, run: RunFolder = Non
 
 
 @verb
+def preview(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    run: RunFolder = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE.png", help="Where to write. Default: RUN/preview.png."),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, max=200, help="Training pictures, a row each.")] = 8,
+) -> None:
+    """Draw training pictures and their augmented versions, labels and objects included; prepares first if needed."""
+    with _opened(config, overrides, run) as job:
+        from pipeline import stages
+
+        file = stages.preview(job.config, job.run, output, count)
+        shown = output or job.run.home / file.name
+        terminal.answer({"run": str(job.run.home), "preview": str(shown)}, f"preview: {shown}")
+
+
+@verb
+def profile(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    run: RunFolder = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.1, help="For all measurements together, besides getting ready.")
+    ] = 20.0,
+) -> None:
+    """Measure every stage of a training: which of them is the limit, and what to change; prepares first if needed."""
+    with _opened(config, overrides, run) as job:
+        from pipeline import stages
+        from pipeline.profile import as_view
+
+        measured = stages.profile(job.config, job.run, seconds)
+        terminal.answer({"run": str(job.run.home), **measured.as_document()}, as_view(measured))
+
+
+@verb
 def predict(
     model: Annotated[
         Path, typer.Argument(metavar="RUN_OR_EXPORT", help="A Run, a SavedModel folder or a .tflite file.")
@@ -212,13 +266,74 @@ def init(
 
 
 @verb
-def doctor() -> None:
-    """Check this machine: versions, devices, disk, what is missing and how to get it."""
-    from pipeline import doctor as checks
+def doctor(
+    subject: Annotated[
+        Literal["data"] | None, typer.Argument(metavar="[data]", help="What to check; this machine by default.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[CONFIG]", parser=_location, help="For data: a YAML file (a task is not needed), or a Run."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    run: RunFolder = None,
+) -> None:
+    """Check this machine (versions, devices, disk), or with `data CONFIG` the data: exit code 3 where it has errors."""
+    if subject is None:
+        from pipeline import doctor as checks
 
-    findings = checks.examine()
-    terminal.answer(checks.as_document(findings), checks.as_table(findings))
-    checks.require_healthy(findings)
+        findings = checks.examine()
+        terminal.answer(checks.as_document(findings), checks.as_table(findings))
+        checks.require_healthy(findings)
+        return
+    if config is None:
+        raise ConfigError("`convoy doctor data` needs a configuration: convoy doctor data CONFIG.")
+    _examine_data(config, overrides or [], run)
+
+
+def _examine_data(source: Path, overrides: Sequence[str], run_folder: Path | None) -> None:
+    from pipeline.config import load_data
+    from pipeline.diagnosis import examine, keep, view
+    from pipeline.mirror import mirrored
+    from pipeline.run import Run
+
+    config = load_data(_config_file(source), overrides)
+    folder = _run_folder(config.run, source, run_folder)
+    diagnosis = examine.examine(examine.subject_of(config.data), config.doctor)
+    with mirrored(folder) as local:
+        keep.keep(diagnosis, config.data.source, Run(local, home=folder), config.doctor.pictures)
+    file = folder / "doctor.json"
+    terminal.answer(
+        {"run": str(folder), "file": str(file), **diagnosis.as_document()},
+        view.as_view(diagnosis, config.doctor.rows),
+    )
+    console.say(f"doctor: {file}")
+    diagnosis.require_sound()
+
+
+@verb
+def data_service(
+    role: Annotated[
+        Literal["dispatcher", "worker"], typer.Argument(metavar="dispatcher|worker", help="Which of the two to run.")
+    ],
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where it answers; 0 is any free port.")] = 0,
+    dispatcher: Annotated[
+        str | None, typer.Option("--dispatcher", metavar="HOST:PORT", help="Of a worker: whose files it shares.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", metavar="NAME", help="Of a worker: this machine, as the training reaches it.")
+    ] = "localhost",
+) -> None:
+    """Run one process of a tf.data service (`input.service`) until Ctrl-C or SIGTERM."""
+    from pipeline.data import service
+
+    if role == "dispatcher":
+        service.serve_dispatcher(port)
+    elif dispatcher is None:
+        raise ConfigError("A worker needs --dispatcher HOST:PORT; `convoy data-service dispatcher` prints its own.")
+    else:
+        service.serve_worker(port, dispatcher, host)
 
 
 @verb
@@ -227,17 +342,36 @@ def describe(
         str, typer.Argument(metavar="[SETTING]", help="Such as train, task.backbone, augment.rotation.")
     ] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print every setting as a Markdown page.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", metavar="CONFIG", help="With `augment`: how the operations of this file are carried out."
+        ),
+    ] = None,
 ) -> None:
     """Explain settings: what they take, their defaults, what they mean."""
     from pipeline import describe as settings
     from pipeline.config import Config
 
+    if config is not None:
+        _describe_plan(setting, config)
+        return
     if markdown:
         text = settings.as_markdown(Config)
         terminal.answer({"markdown": text}, text.rstrip("\n"))
         return
     topic = settings.describe(setting, Config)
     terminal.answer(settings.as_document(topic), settings.as_tables(topic))
+
+
+def _describe_plan(setting: str, source: Path) -> None:
+    from pipeline import describe as settings
+
+    if setting != "augment":
+        raise ConfigError("--config shows the plan of `augment`: convoy describe augment --config CONFIG.")
+    steps = settings.plan_of(configuration(source, [], None)[0])
+    view = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1)) or "no augmentation"
+    terminal.answer({"steps": [{"operations": step.operations, "what": step.what} for step in steps]}, view)
 
 
 @verb
@@ -271,35 +405,59 @@ def _convoy(
 def _job(name: str, source: Path, overrides: list[str] | None, run_folder: Path | None) -> Iterator[Job]:
     """Opens what a stage works on, and afterwards shows what came out of it, blessed or not."""
     from pipeline import outcome
+
+    with _opened(source, overrides, run_folder) as job:
+        try:
+            yield job
+        except VerificationError:
+            outcome.show(name, job.run)
+            raise
+        outcome.show(name, job.run)
+
+
+@contextmanager
+def _opened(source: Path, overrides: list[str] | None, run_folder: Path | None) -> Iterator[Job]:
+    """Opens a configuration and its Run."""
     from pipeline.data.store import record_errors
     from pipeline.files import storage_errors
+    from pipeline.mirror import mirrored
     from pipeline.run import Run
 
     config, folder = configuration(source, overrides or [], run_folder)
-    run = Run(folder)
-    try:
+    with mirrored(folder) as local:
+        run = Run(local, home=folder)
         # What a library meets on its own, such as TensorBoard at a full disk, or tf.data at a damaged record.
         with storage_errors(folder), record_errors(run.data):
             yield Job(config, run)
-    except VerificationError:
-        outcome.show(name, run)
-        raise
-    outcome.show(name, run)
 
 
 def configuration(source: Path, overrides: Sequence[str], run_folder: Path | None) -> tuple[Config, Path]:
     """The Config in a YAML file or in an earlier Run, and the Run folder that goes with it."""
     from pipeline.config import load
 
-    if not source.is_dir():
-        config = load(source, overrides)
-        return config, run_folder or config.run or Path("runs") / source.stem
+    config = load(_config_file(source), overrides)
+    return config, _run_folder(config.run, source, run_folder)
+
+
+def _run_folder(setting: str | None, source: Path, given: Path | None) -> Path:
+    """Where the Run is: where the command line says, else the Run given as its configuration, else as that says."""
+    if given or source.is_dir():
+        return given or source
+    return _location(setting) if setting else _default_run(source)
+
+
+def _config_file(source: Path) -> Path:
+    """The YAML file that is meant: a Run's own where its folder is given."""
     saved = source / "config.yaml"
-    if not saved.is_file():
+    if source.is_dir() and not saved.is_file():
         raise RunError(
             f"{source} is a folder without a config.yaml, so it is no Run. Give a YAML file or the folder of a Run."
         )
-    return load(saved, overrides), run_folder or source
+    return saved if source.is_dir() else source
+
+
+def _default_run(source: Path) -> Path:
+    return Path("runs") / source.stem
 
 
 def _quieten_libraries(level: Level) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -12,13 +12,16 @@ from pydantic_core import ErrorDetails
 from models.settings import Settings
 from pipeline import yaml_file
 from pipeline.augment import Operation, check
+from pipeline.augment.mixing import check_groups
 from pipeline.compress import CompressSettings
 from pipeline.data.input import InputSettings
 from pipeline.data.prepare import DataSettings
+from pipeline.diagnosis import DoctorSettings
 from pipeline.errors import ConfigError, nearest
 from pipeline.evaluate import EvaluateSettings
 from pipeline.export import ExportSettings
 from pipeline.learners import AnyLearner, Supervised
+from pipeline.locations import Location, location
 from pipeline.report import ReportSettings
 from pipeline.setting_types import Place, default_list, expand, form_of, place_of
 from pipeline.tasks import AnyTask
@@ -26,18 +29,23 @@ from pipeline.train import TrainSettings
 from pipeline.verify import VerifySettings
 from pipeline.yaml_file import Document
 
+AnyConfig = TypeVar("AnyConfig", bound=Settings)
+
 
 class Config(Settings):
     """Everything that decides a Run. Only `data.source` and `task` have to be given."""
 
     model_config = ConfigDict(title="Convoy configuration")
 
-    run: Path | None = None
-    """The Run folder; `--run DIR` goes before it. Empty: `runs/` and the configuration file's name."""
+    run: Location | None = None
+    """The Run folder, or its URL (`gs://BUCKET/RUN`); `--run DIR` goes before it. Empty: `runs/` and the configuration
+    file's name."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Decides every random draw: initial weights, order of the examples, augmentation. Same seed, same result."""
     data: DataSettings
     """Where the examples come from and how they are split."""
+    doctor: DoctorSettings = DoctorSettings()
+    """What `convoy doctor data` takes for a finding."""
     input: InputSettings = InputSettings()
     """How examples are read, cached and shuffled while training."""
     task: AnyTask
@@ -73,6 +81,30 @@ class Config(Settings):
             raise ValueError(str(error)) from error
         return operations
 
+    @model_validator(mode="after")
+    def _batches_can_be_mixed(self) -> Config:
+        try:
+            check_groups(self.augment, self.train.batch_size // (self.train.devices.replicas or 1))
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+class DataConfig(Settings):
+    """The part of a Config that examining the data needs."""
+
+    run: Location | None = None
+    """As in Config."""
+    data: DataSettings
+    """As in Config."""
+    doctor: DoctorSettings = DoctorSettings()
+    """As in Config."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _write_out_short_forms(cls, data: Any) -> Any:
+        return expand(data, cls)
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Reads a configuration file and applies `key=value` overrides.
@@ -81,7 +113,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
         ConfigError: the file or an override cannot be read, or a setting is unknown, missing or wrong; the message
             names file and line.
     """
-    return from_document(yaml_file.read(Path(path)), overrides)
+    return from_document(yaml_file.read(location(path)), overrides)
 
 
 def loads(text: str, overrides: Sequence[str] = (), name: str = "configuration") -> Config:
@@ -89,14 +121,38 @@ def loads(text: str, overrides: Sequence[str] = (), name: str = "configuration")
     return from_document(yaml_file.parse(text, name), overrides)
 
 
+def load_data(path: Path, overrides: Sequence[str] = ()) -> DataConfig:
+    """`load` for what needs no task: where the file has none, only what DataConfig names is read.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    document = yaml_file.read(location(path))
+    _override(document, overrides)
+    if "task" in document.data:
+        config = _validated(document, Config)
+        return DataConfig(run=config.run, data=config.data, doctor=config.doctor)
+    for name in Config.model_fields.keys() - DataConfig.model_fields.keys():
+        document.data.pop(name, None)
+    return _validated(document, DataConfig)
+
+
 def from_document(document: Document, overrides: Sequence[str] = ()) -> Config:
     """The Config that a document, changed by overrides, describes."""
+    _override(document, overrides)
+    return _validated(document, Config)
+
+
+def _override(document: Document, overrides: Sequence[str]) -> None:
     for text in overrides:
         yaml_file.override(document, text, lambda place, data: default_list(place, data, Config))
+
+
+def _validated(document: Document, kind: type[AnyConfig]) -> AnyConfig:
     try:
-        return Config.model_validate(document.data)
+        return kind.model_validate(document.data)
     except ValidationError as error:
-        raise ConfigError(explain(error, document)) from error
+        raise ConfigError(explain(error, document, kind)) from error
     except ConfigError as error:
         raise ConfigError(f"{document.name}: {error}") from error
 
@@ -106,12 +162,12 @@ def dump(config: Config) -> str:
     return yaml_file.dump(config.model_dump(mode="json"))
 
 
-def explain(error: ValidationError, document: Document) -> str:
+def explain(error: ValidationError, document: Document, kind: type[BaseModel] = Config) -> str:
     """All that is wrong, one line each, with file and line, what was expected, and the nearest valid name."""
     problems: dict[Place, list[str]] = {}
     for detail in error.errors(include_url=False):
-        place, owner = place_of(detail["loc"], Config)
-        problems.setdefault(place, []).append(_problem(detail, place, owner or Config))
+        place, owner = place_of(detail["loc"], kind)
+        problems.setdefault(place, []).append(_problem(detail, place, owner or kind))
     return "\n".join(f"{document.origin(place)}: {' or '.join(_unique(texts))}" for place, texts in problems.items())
 
 

@@ -17,6 +17,9 @@ from pipeline.setting_types import Form, form_of, kind_of
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from pipeline.augment.plan import Step
+    from pipeline.config import Config
+
 NAMES = {bool: "yes or no", int: "integer", float: "number", str: "text", NoneType: "empty"}
 BOUNDS = (("gt", "> {}"), ("ge", ">= {}"), ("lt", "< {}"), ("le", "<= {}"), ("min_length", "at least {} of them"))
 
@@ -100,6 +103,18 @@ def settings_of(settings: type[BaseModel]) -> tuple[Setting, ...]:
     """The fields of a settings class; `kind` first where there is one."""
     fields = sorted(settings.model_fields.items(), key=lambda item: item[0] != "kind")
     return tuple(_setting(name, info) for name, info in fields)
+
+
+def plan_of(config: Config) -> list[Step]:
+    """How the augmentation of a configuration is carried out: what is done in one go, in order."""
+    from pipeline.augment.base import PictureShape
+    from pipeline.augment.opencv_engine import OpenCV
+    from pipeline.augment.plan import steps
+    from pipeline.data.input import engine_of
+
+    picture = config.task.picture
+    at_once = picture.dct == "accurate" and isinstance(engine_of(config.input), OpenCV)
+    return steps(config.augment, PictureShape(*picture.shape), joins_crop=at_once)
 
 
 def as_document(topic: Topic) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from models.settings import Settings
-from pipeline.data.example import IMAGE, MASK
+from pipeline.data.example import IMAGE, REAL
 from pipeline.metrics.base import Evaluator
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def evaluate_predictor(
     for batch in batches.map(lambda examples: (examples, task.encode(examples)[0])):
         examples, inputs = batch
         predictions = predictor({name: value.numpy() for name, value in inputs.items()})
-        real = examples[MASK].numpy()
+        real = examples[REAL].numpy()
         evaluator.update(labels_of(examples, real), {name: value[real] for name, value in predictions.items()})
         done += int(real.sum())
         if progress is not None:
@@ -57,4 +57,4 @@ def evaluate_predictor(
 
 def labels_of(examples: dict[str, Any], real: np.ndarray) -> dict[str, np.ndarray]:
     """The fields of a batch that evaluators need, numpy, without padding and pictures."""
-    return {name: value.numpy()[real] for name, value in examples.items() if name not in (IMAGE, MASK)}
+    return {name: value.numpy()[real] for name, value in examples.items() if name not in (IMAGE, REAL)}

@@ -3,6 +3,9 @@
 Everything is written beside its target under a name that says so, flushed to the disk, and renamed; a failure removes
 what was written and leaves what was there before. The temporary name never parses as a number: TensorFlow Serving takes
 every numeric folder for a version, and serves a half-copied one (tensorflow/serving issues 1086, 572, 631).
+
+In a bucket nothing is renamed: an object is there once it is whole, so a file is written locally and copied. A folder
+is filled where it is, and has to hold a file that says it is whole, written last.
 """
 
 from __future__ import annotations
@@ -11,14 +14,19 @@ import errno
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from models.stack import tf
 from pipeline.errors import StorageError
+from pipeline.locations import is_remote
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+PARTIAL = ".partial"
+"""In the name of what is not whole yet."""
 
 
 def write_file(path: Path, content: bytes | str) -> None:
@@ -39,6 +47,12 @@ def new_file(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: the disk is full or cannot be written; an earlier file is as it was.
     """
+    if is_remote(path):
+        with storage_errors(path), tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch) / path.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tf.io.gfile.copy(str(Path(scratch) / path.name), str(path), overwrite=True)
+        return
     temporary = _temporary(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,9 +69,16 @@ def new_file(path: Path) -> Iterator[Path]:
 def new_folder(path: Path) -> Iterator[Path]:
     """Gives an empty folder to fill; afterwards it is flushed and renamed to `path`, replacing an earlier one.
 
+    In a bucket it gives `path` itself: what fills it writes the file that says it is whole last.
+
     Raises:
         StorageError: the disk is full or cannot be written; an earlier folder is as it was.
     """
+    if is_remote(path):
+        with storage_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+            yield path
+        return
     temporary = _temporary(path)
     with storage_errors(path):
         temporary.mkdir(parents=True)
@@ -81,7 +102,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     except StorageError:
         raise
     except Exception as error:  # any library's class may carry the system's message
-        advice = _advice(error, path)
+        advice = _advice_of_bucket(error) if is_remote(path) else _advice(error, path)
         if advice is None:
             raise
         raise StorageError(f"Cannot write {path}: {advice} Nothing half-written was left there.") from error
@@ -104,7 +125,7 @@ def flush_tree(folder: Path) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.partial{path.suffix}")
+    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}{PARTIAL}{path.suffix}")
 
 
 def _put(temporary: Path, path: Path) -> None:
@@ -131,6 +152,12 @@ def _advice(error: Exception, path: Path) -> str | None:
     if number in REFUSED and not elsewhere:
         return f"{os.strerror(number)}. Choose a folder that may be written, or change its permissions."
     return None
+
+
+def _advice_of_bucket(error: Exception) -> str | None:
+    if not isinstance(error, tf.errors.OpError | OSError):
+        return None
+    return f"{str(error).splitlines()[0]}. Check the bucket's name, your credentials and the network."
 
 
 def _error_number(error: Exception) -> int:

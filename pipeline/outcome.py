@@ -18,7 +18,7 @@ Document = dict[str, Any]
 
 def show(verb: str, run: Run) -> None:
     """Prints what `verb` has left in the Run, as the terminal is set."""
-    document = {"run": str(run.path), **DOCUMENTS[verb](run)}
+    document = {"run": str(run.home), **DOCUMENTS[verb](run)}
     terminal.answer(document, VIEWS.get(verb, _files)(document))
 
 
@@ -113,14 +113,13 @@ def _variants_view(document: Document) -> RenderableType:
 
 def _variant_cells(variant: Mapping[str, Any], metric: str) -> list[str]:
     size = variant.get("bytes")
-    blessed = "yes" if variant.get("blessed") else f"no: {variant.get('why', '')}"
     return [
         "" if size is None else f"{size / 1000:,.0f}",
         _number(variant.get("metrics", {}).get(metric)),
         _number(variant.get("drop")),
         _number(variant.get("agreement")),
         _number(variant.get("latency_ms"), 2),
-        blessed,
+        "yes" if variant.get("blessed") else "no",  # why stands in the error that follows
     ]
 
 

@@ -30,7 +30,7 @@ def claim(config: Config, run: Run, stage: str) -> None:
         differing = differences(load(run.config), config)
         if differing:
             raise RunError(
-                f"The Run {run.path} was made with another configuration, so `{stage}` would mix results. "
+                f"The Run {run.home} was made with another configuration, so `{stage}` would mix results. "
                 f"Different: {'; '.join(differing)}. Give another folder with --run DIR, or remove this one."
             )
     write_file(run.config, dump(config))
@@ -82,6 +82,6 @@ def require_resumable(run: Run, *, resume: bool) -> None:
     if resume or training_is_finished(run) or not (run.checkpoints / "checkpoint").exists():
         return
     raise RunError(
-        f"The Run {run.path} holds a training that was stopped. Go on with --resume, "
+        f"The Run {run.home} holds a training that was stopped. Go on with --resume, "
         f"or remove {run.checkpoints} to start over."
     )

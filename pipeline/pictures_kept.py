@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.stack import tf
-from pipeline.data.example import IMAGE, MASK
+from pipeline.data.example import IMAGE, REAL
+from pipeline.drawing import Names, Values, captions, drawn, png
 from pipeline.files import write_file
 
 if TYPE_CHECKING:
@@ -17,20 +18,22 @@ if TYPE_CHECKING:
     from pipeline.metrics.base import Mistake
 
 
-def keep_samples(folder: Path, batch: dict[str, Any], most: int, captions: Sequence[str]) -> list[dict[str, str]]:
-    """Writes the first pictures of a training batch as PNG; gives file and caption of each."""
-    pictures = batch[IMAGE][:most]
-    files = [folder / f"{index:03}.png" for index in range(len(pictures))]
-    for file, picture in zip(files, pictures, strict=True):
-        write_picture(file, picture)
-    return [{"file": file.name, "caption": text} for file, text in zip(files, captions, strict=False)]
+def keep_samples(folder: Path, examples: Sequence[Values], names: Names) -> dict[str, str]:
+    """Writes examples as PNG, objects drawn on; gives the caption of each file."""
+    written = {}
+    for index, example in enumerate(examples):
+        file = folder / f"{index:03}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_file(file, png(drawn(example, names)))
+        written[file.name] = "; ".join(captions(example, names))
+    return written
 
 
 def keep_mistakes(folder: Path, batches: tensorflow.data.Dataset, mistakes: Sequence[Mistake]) -> list[dict[str, Any]]:
     """Finds the pictures of the mistakes in the evaluation data and writes them as PNG; gives a row for each."""
     wanted = {mistake.id: index for index, mistake in enumerate(mistakes)}
     for batch in batches if wanted else ():
-        for identity, picture, real in zip(batch["id"].numpy(), batch[IMAGE], batch[MASK].numpy(), strict=True):
+        for identity, picture, real in zip(batch["id"].numpy(), batch[IMAGE], batch[REAL].numpy(), strict=True):
             index = wanted.get(identity.decode()) if real else None
             if index is not None:
                 write_picture(folder / f"{index:03}.png", picture)

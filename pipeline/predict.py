@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline import drawing
 from pipeline.data.pictures import BadPicture, normalise_picture
 from pipeline.data.sources.base import files_below, is_picture, shortened
 from pipeline.errors import DataError, RunError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pipeline.tasks import Task
 
 BATCH = 32
-CAPTION_HEIGHT = 28
 DRAWN_AT_LEAST = 240
 """Width in pixels below which a picture is enlarged, so that its answer can be read."""
 
@@ -116,18 +116,10 @@ def draw(answers: Sequence[Answer], folder: Path) -> None:
 
 def drawn(picture: bytes, text: str) -> bytes:
     """PNG bytes of a picture (JPEG or PNG) with a line of text below it."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image
 
-    original = Image.open(io.BytesIO(picture)).convert("RGB")
-    factor = -(-DRAWN_AT_LEAST // original.width) if original.width < DRAWN_AT_LEAST else 1
-    enlarged = original.resize((original.width * factor, original.height * factor), Image.Resampling.NEAREST)
-    canvas = Image.new("RGB", (enlarged.width, enlarged.height + CAPTION_HEIGHT), "black")
-    canvas.paste(enlarged)
-    font = ImageFont.load_default(size=CAPTION_HEIGHT // 2)
-    ImageDraw.Draw(canvas).text((8, enlarged.height + CAPTION_HEIGHT // 5), text, fill="white", font=font)
-    stream = io.BytesIO()
-    canvas.save(stream, "PNG")
-    return stream.getvalue()
+    original = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
+    return drawing.png(drawing.with_caption(drawing.enlarged(original, DRAWN_AT_LEAST), text))
 
 
 def _task(model: Path) -> Task:

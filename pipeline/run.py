@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.errors import RunError, StorageError
 from pipeline.files import write_file
+from pipeline.locations import URL, is_remote, location, resolved
 
 
 class Run:
@@ -16,10 +17,12 @@ class Run:
 
     Args:
         path: the folder; created by the first write.
+        home: where the Run lies, if `path` is a copy of it to work in (`pipeline.mirror`).
     """
 
-    def __init__(self, path: Path):
-        self.path = Path(path)
+    def __init__(self, path: Path, home: Path | None = None):
+        self.path = location(path)
+        self.home = home or self.path
         self.config = self.path / "config.yaml"
         self.environment = self.path / "environment.json"
         self.data = self.path / "data.json"
@@ -33,6 +36,8 @@ class Run:
         self.evaluation = self.metrics / "evaluation.json"
         self.mistakes = self.metrics / "mistakes.json"
         self.samples = self.metrics / "samples"
+        self.captions = self.samples / "captions.json"
+        self.preview = self.path / "preview.png"
         self.variants = self.path / "variants"
         self.export = self.path / "export"
         self.saved_model = self.export / "saved_model"
@@ -41,13 +46,15 @@ class Run:
         self.verification = self.path / "verification.json"
         self.summary = self.path / "summary.json"
         self.report = self.path / "report.html"
+        self.diagnosis = self.path / "doctor.json"
+        self.diagnosis_pictures = self.path / "doctor"
 
     def require(self, file: Path, stage: str) -> Path:
         """The file, or a RunError that says which stage makes it."""
         if not file.exists():
             raise RunError(
-                f"The Run {self.path} has no {file.relative_to(self.path)}: the stage `{stage}` has not been run. "
-                f"Run `convoy {stage} {self.path}` first."
+                f"The Run {self.home} has no {file.relative_to(self.path)}: the stage `{stage}` has not been run. "
+                f"Run `convoy {stage} {self.home}` first."
             )
         return file
 
@@ -56,7 +63,7 @@ class Run:
         try:
             return json.loads(self.require(file, stage).read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
-            raise RunError(f"{file} is damaged ({error}). Run `convoy {stage} {self.path}` again.") from error
+            raise RunError(f"{file} is damaged ({error}). Run `convoy {stage} {self.home}` again.") from error
 
     def write_json(self, file: Path, content: Any) -> None:
         """Writes plain JSON values whole or not at all."""
@@ -65,8 +72,8 @@ class Run:
 
     def reference(self, path: Path) -> str:
         """How the Run's files name `path`: from the Run folder where it lies beside it, so that both can be moved."""
-        target, folder = path.resolve(), self.path.resolve()
-        beside = target.is_relative_to(folder.parent)
+        target, folder = resolved(path), resolved(self.home)
+        beside = is_remote(target) == is_remote(folder) and target.is_relative_to(folder.parent)
         return os.path.relpath(target, folder) if beside else str(target)
 
     @property
@@ -75,8 +82,8 @@ class Run:
         try:
             name = self.read_json(self.data, "prepare")["store"]
         except (KeyError, TypeError) as error:
-            raise RunError(f"{self.data} names no store. Run `convoy prepare {self.path}` again.") from error
-        return (self.path.resolve() / name).resolve()
+            raise RunError(f"{self.data} names no store. Run `convoy prepare {self.home}` again.") from error
+        return resolved(location(name) if URL.match(name) else resolved(self.home) / name)
 
     def create(self, folder: Path) -> Path:
         """The folder, made where it is missing; StorageError where that is impossible."""

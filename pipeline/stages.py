@@ -21,8 +21,11 @@ from pipeline import console, ownership, strategy
 from pipeline.compress.base import CompressionJob
 from pipeline.config import Config, dump
 from pipeline.data import input as data_input
-from pipeline.data.example import IMAGE, TRAIN, VALIDATION
+from pipeline.data import sampling
+from pipeline.data.example import TRAIN, VALIDATION
+from pipeline.data.memory import memory_plan
 from pipeline.data.prepare import prepare as prepare_data
+from pipeline.data.service import NOTICE
 from pipeline.data.store import Store
 from pipeline.environment import environment
 from pipeline.errors import TrainingError
@@ -36,6 +39,7 @@ from pipeline.trained import load_model, load_task
 
 if TYPE_CHECKING:
     from pipeline.metrics.base import Evaluator
+    from pipeline.profile import Profile
 
 
 def run_all(config: Config, run: Run, *, resume: bool = False) -> None:
@@ -46,7 +50,7 @@ def run_all(config: Config, run: Run, *, resume: bool = False) -> None:
     """
     prepare(config, run)
     if ownership.training_is_finished(run):
-        console.say(f"train: reused {run.model}; `convoy train {run.path}` trains again")
+        console.say(f"train: reused {run.model}; `convoy train {run.home}` trains again")
     else:
         train(config, run, resume=resume)
     evaluate(config, run)
@@ -64,7 +68,7 @@ def run_all(config: Config, run: Run, *, resume: bool = False) -> None:
 def prepare(config: Config, run: Run) -> None:
     """Any source -> verified, sharded examples on disk, and `data.json` that says where."""
     begin(config, run, "prepare")
-    folder = config.data.store or run.path.parent / "store"
+    folder = run.home.parent / "store"
     with console.progress("prepare") as progress:
         store = prepare_data(config.data, folder, progress)
     task = config.task.resolve(store.info)
@@ -74,6 +78,37 @@ def prepare(config: Config, run: Run) -> None:
     run.write_json(run.data, {"store": place, "info": asdict(store.info), "quarantine": len(quarantine)})
     counts = ", ".join(f"{count} {split}" for split, count in store.info.num_examples.items())
     console.say(f"prepare: {counts}; {len(task.output_names)} outputs; {len(quarantine)} pictures left out")
+
+
+def prepared(config: Config, run: Run) -> Store:
+    """The prepared data of the Run, made where it is not there; nothing else in the Run is changed."""
+    if run.data.exists():
+        strategy.configure(config.train.devices, config.seed)
+    else:
+        prepare(config, run)
+    return open_store(run)
+
+
+def preview(config: Config, run: Run, output: Path | None, count: int) -> Path:
+    """Training pictures beside their augmented versions -> `preview.png`, or another file."""
+    store = prepared(config, run)
+    from pipeline import drawing
+    from pipeline.preview import contact_sheet
+
+    file = output or run.preview
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_file(file, drawing.png(contact_sheet(config, store, config.task.resolve(store.info), count)))
+    return file
+
+
+def profile(config: Config, run: Run, seconds: float) -> Profile:
+    """The speed of every stage of a training, measured without writing anything to the Run but its data."""
+    store = prepared(config, run)
+    from pipeline.measuring import measure
+
+    task = config.task.resolve(store.info)
+    with console.progress("profile", unit="measurements") as progress:
+        return measure(training_job(config, run, store, task, progress), seconds, progress)
 
 
 # ---------------------------------------------------------------------------------------------------- train
@@ -89,6 +124,12 @@ def train(config: Config, run: Run, *, resume: bool = False) -> None:
 
     store = open_store(run)
     task = config.task.resolve(store.info)
+    if drawn := sampling.described(store, config.input.sampling):
+        console.say(f"train: {drawn}")
+    plan = memory_plan(store.info, task, config.augment, config.input, config.train.batch_size)
+    console.say(f"train: {plan}")
+    if config.input.service:
+        console.say(f"train: {NOTICE.format(address=config.input.service)}")
     keep_samples(config, run, store, task)
     with console.progress("train", unit="steps") as progress:
         model, result = fit(training_job(config, run, store, task, progress), resume=resume)
@@ -115,16 +156,14 @@ def training_job(config: Config, run: Run, store: Store, task: Task, progress: c
 
 
 def keep_samples(config: Config, run: Run, store: Store, task: Task) -> None:
-    """Some training pictures as the model sees them, for the report."""
-    from pipeline.pictures_kept import write_picture
+    """Some training pictures as the model sees them in the first epoch, for the report."""
+    from pipeline import pictures_kept, preview
+    from pipeline.drawing import Names
 
     if config.evaluate.samples:
-        batches = data_input.training_batches(
-            store, task, config.augment, config.input, config.evaluate.samples, config.seed
-        )
-        inputs, _ = next(iter(batches))
-        for index, picture in enumerate(inputs[IMAGE]):
-            write_picture(run.samples / f"{index:03}.png", picture)
+        examples = preview.read_examples(config, store, task, config.augment, config.evaluate.samples)
+        captions = pictures_kept.keep_samples(run.samples, examples, Names.of(store.info))
+        run.write_json(run.captions, captions)
 
 
 def keep_model(run: Run, model: keras.Model, task: Task) -> None:

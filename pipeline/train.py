@@ -103,7 +103,9 @@ class TrainingJob:
     @property
     def steps_per_epoch(self) -> int:
         """Full batches that come nearest to one pass over the training split; the stream itself drops no example."""
-        return max(1, round(self.store.info.num_examples["train"] / self.settings.batch_size))
+        from pipeline.data.sampling import pass_of
+
+        return max(1, round(pass_of(self.store, self.input.sampling).length / self.settings.batch_size))
 
 
 def phases(settings: TrainSettings, steps_per_epoch: int) -> list[Phase]:

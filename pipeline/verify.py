@@ -19,7 +19,7 @@ from pydantic import Field
 from models.settings import Settings
 from models.stack import keras, tf
 from pipeline.compress.inspect import TfliteFile, inspect_file
-from pipeline.data.example import IMAGE, MASK
+from pipeline.data.example import IMAGE, REAL
 from pipeline.evaluate import labels_of
 from pipeline.metrics.base import Evaluator
 from pipeline.parity import BYTES, Asked, check_decoding, check_preparation
@@ -215,7 +215,7 @@ def _questions(task: Task, store: Store, split: str, batch_size: int) -> Iterato
 
     encoded = records(store, split).map(lambda record: store.parse(record)[IMAGE]).batch(batch_size)
     for batch, pictures in tf.data.Dataset.zip((evaluation_batches(store, task, split, batch_size), encoded)):
-        real = batch[MASK].numpy()
+        real = batch[REAL].numpy()
         inputs = {name: value.numpy()[real] for name, value in task.encode(batch)[0].items()}
         yield Asked(labels_of(batch, real), {**inputs, BYTES: pictures.numpy()})
 

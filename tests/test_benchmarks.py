@@ -60,7 +60,7 @@ def test_an_unknown_benchmark_is_refused() -> None:
     command = [sys.executable, "-m", "benchmarks", "speed"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
-    assert "there is no benchmark speed; choose from startup, training_overhead, road" in done.stderr
+    assert "there is no benchmark speed; choose from startup, training_overhead" in done.stderr
 
 
 def test_a_crash_is_told_apart_from_a_result(
@@ -73,6 +73,24 @@ def test_a_crash_is_told_apart_from_a_result(
     with pytest.raises(SystemExit, match="Crashed: not_there"):
         all_of_them.main()
     assert "No module named benchmarks.not_there" in capfd.readouterr().err
+
+
+def test_the_time_of_an_operation_is_told_for_both_engines_and_keras_cv(tmp_path: Path) -> None:
+    table, result = tmp_path / "operations.csv", tmp_path / "result.json"
+    command = [sys.executable, "-m", "benchmarks.augment_operations", "grayscale", "shadow", "--rounds", "1"]
+    command += ["--batches", "1", "--csv", str(table), "--json", str(result)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    with table.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    grayscale, shadow = ["opencv", "tensorflow", "keras_cv"], ["opencv", "tensorflow"]
+    assert [row["operation"] for row in rows] == ["grayscale"] * 3 + ["shadow"] * 2
+    assert [row["side"] for row in rows] == grayscale + shadow
+    assert all(0 < float(row["least"]) <= float(row["ms_per_picture"]) <= float(row["most"]) for row in rows)
+    assert [line.name for line in measure.read(result)] == [
+        "grayscale: opencv / tensorflow",
+        "grayscale: opencv / keras_cv",
+        "shadow: opencv / tensorflow",
+    ]
 
 
 ANNOTATION = """<annotation>

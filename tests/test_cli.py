@@ -20,7 +20,7 @@ from pipeline.console import terminal
 ROOT = Path(__file__).parent.parent
 VERBS = (
     "run", "prepare", "train", "evaluate", "compress", "export", "verify", "report",
-    "predict", "init", "doctor", "describe", "schema",
+    "predict", "preview", "profile", "init", "doctor", "data-service", "describe", "schema",
 )  # fmt: skip
 CONFIG = "data: {source: digits}\ntask: {kind: classification}\n"
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from models.backbones import SmallResNet
 from models.preprocess import PictureFormat
-from pipeline import predict
+from pipeline import drawing, predict
 from pipeline.errors import DataError, RunError
 from pipeline.predict import Answer, in_words
 from pipeline.run import Run
@@ -100,7 +100,7 @@ def test_draw(tmp_path: Path) -> None:
     predict.draw([answer, other, bad], tmp_path / "drawn")
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["one.png", "one_2.png"]
     picture = Image.open(tmp_path / "drawn" / "one.png")
-    assert picture.size == (240, 180 + predict.CAPTION_HEIGHT)
+    assert picture.size == (240, 180 + drawing.CAPTION_HEIGHT)
     caption = np.asarray(picture)[180:]
     assert caption.max() > 200, "white text"
     assert np.asarray(picture)[:180].min() == 200, "the picture itself is untouched"

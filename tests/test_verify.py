@@ -96,7 +96,7 @@ def fitted(task: Classification, store: Store) -> tuple[Any, np.ndarray]:
     """A network with random features and a last layer solved by least squares; trained in no time."""
     keras.utils.set_random_seed(3)
     model = task.build()
-    batches = list(evaluation_batches(store, task, "train", 16).unbatch().filter(lambda one: one["mask"]).batch(999))
+    batches = list(evaluation_batches(store, task, "train", 16).unbatch().filter(lambda one: one["real"]).batch(999))
     pixels, labels = batches[0]["image"].numpy(), batches[0]["label"].numpy()
     last = model.get_layer("logits")
     features = keras.Model(model.input, last.input).predict(pixels, verbose=0)

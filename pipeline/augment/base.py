@@ -2,12 +2,13 @@
 
 An operation (settings) draws its random parameters once a batch, one set an example, and gives a transform that holds
 them. Transforms that follow each other are fused where that is exact or better; the result is applied once to every
-field of the batch that it concerns (the picture today; boxes and masks with the same parameters later).
+field of the batch that it concerns: picture, masks, boxes, key points, labels. No operation knows the task.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,6 +16,7 @@ from pydantic import Field
 
 from models.settings import Settings
 from models.stack import tf
+from pipeline.augment.engines import Engine
 from pipeline.data.example import Example
 
 if TYPE_CHECKING:
@@ -34,12 +36,39 @@ class Transform(ABC):
     """A change with known parameters for each example of a batch."""
 
     @abstractmethod
-    def __call__(self, examples: Example) -> Example:
-        """The batch with this change made: `image` uint8 [B,H,W,C] -> uint8 of the same shape, rounded and clipped."""
+    def __call__(self, examples: Example, engine: Engine) -> Example:
+        """The batch with this change made, in every field that it concerns: `image` uint8 [B,H,W,C] -> uint8, rounded
+        and clipped."""
 
     def then(self, later: Transform) -> Transform | None:
         """One transform that does this and then `later`, or None where they have to stay two."""
         return None
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line for the printed plan, such as `one resampling`."""
+
+    def parts(self) -> Sequence[Transform]:
+        """The transforms that this one stands for, in their order."""
+        return [self]
+
+
+class Chain(Transform):
+    """Several transforms that one operation needs, in their order; the plan fuses each with its neighbours."""
+
+    def __init__(self, transforms: Sequence[Transform]):
+        self.transforms = transforms
+
+    def __call__(self, examples: Example, engine: Engine) -> Example:
+        for transform in self.transforms:
+            examples = transform(examples, engine)
+        return examples
+
+    def describe(self) -> str:
+        return ", then ".join(transform.describe() for transform in self.transforms)
+
+    def parts(self) -> Sequence[Transform]:
+        return [part for transform in self.transforms for part in transform.parts()]
 
 
 class Augmentation(Settings):

@@ -17,7 +17,8 @@ import numpy as np
 from pydantic import Field
 
 from models.stack import tf
-from pipeline.augment.base import PictureOperation, PictureShape, Transform, between, to_uint8
+from pipeline.augment.base import PictureOperation, PictureShape, Transform, between
+from pipeline.augment.engines import Engine
 from pipeline.data.example import IMAGE, Example
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 Affine = tuple["tf.Tensor", "tf.Tensor"]
 """M float32 [B,C,C] and b float32 [B,C] of x -> M x + b."""
 Change = Callable[["tf.Tensor", "tf.Tensor"], Affine]
-"""Gives M and b from an amount [B] (0 = no change) and the pictures' mean colour [B,C]."""
+"""Gives M and b from an amount [B] or [B,C] (0 = no change) and the pictures' mean colour [B,C]."""
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of red, green and blue in brightness (ITU-R BT.601), as in Pillow's grey pictures."""
@@ -63,6 +64,96 @@ class ColourJitter(PictureOperation):
         return Recolour([(change, amounts[:, number] * limit) for number, change, limit in limits if limit])
 
 
+class Brightness(PictureOperation):
+    """Makes pictures darker or brighter by multiplying all values."""
+
+    kind: Literal["brightness"] = "brightness"
+    """Makes pictures darker or brighter by multiplying all values."""
+    amount: float = Field(default=0.2, ge=0.0, le=1.0)
+    """Values are multiplied by a number drawn from 1 - amount to 1 + amount."""
+    num_draws: ClassVar[int] = 2
+
+    def transform(self, draws: tf.Tensor, shape: PictureShape) -> Recolour:
+        return Recolour([(scale_brightness, signed(self, draws, self.amount))])
+
+
+class Contrast(PictureOperation):
+    """Moves values away from the picture's mean brightness, or towards it."""
+
+    kind: Literal["contrast"] = "contrast"
+    """Moves values away from the picture's mean brightness, or towards it."""
+    amount: float = Field(default=0.2, ge=0.0, le=1.0)
+    """Distances from the mean are multiplied by a number drawn from 1 - amount to 1 + amount."""
+    num_draws: ClassVar[int] = 2
+
+    def transform(self, draws: tf.Tensor, shape: PictureShape) -> Recolour:
+        return Recolour([(scale_contrast, signed(self, draws, self.amount))])
+
+
+class Saturation(PictureOperation):
+    """Makes colours paler or stronger; does nothing to grey pictures."""
+
+    kind: Literal["saturation"] = "saturation"
+    """Makes colours paler or stronger; does nothing to grey pictures."""
+    amount: float = Field(default=0.2, ge=0.0, le=1.0)
+    """Distances from grey are multiplied by a number drawn from 1 - amount to 1 + amount."""
+    num_draws: ClassVar[int] = 2
+
+    def transform(self, draws: tf.Tensor, shape: PictureShape) -> Recolour:
+        return coloured(shape, (scale_saturation, signed(self, draws, self.amount)))
+
+
+class Hue(PictureOperation):
+    """Turns colours around the colour circle; does nothing to grey pictures."""
+
+    kind: Literal["hue"] = "hue"
+    """Turns colours around the colour circle; does nothing to grey pictures."""
+    amount: float = Field(default=0.05, ge=0.0, le=0.5)
+    """Share of a whole turn, drawn from -amount to +amount."""
+    num_draws: ClassVar[int] = 2
+
+    def transform(self, draws: tf.Tensor, shape: PictureShape) -> Recolour:
+        return coloured(shape, (turn_hue, signed(self, draws, self.amount)))
+
+
+class ChannelShift(PictureOperation):
+    """Adds a number to each channel, as light of another colour or a shifted white balance does."""
+
+    kind: Literal["channel_shift"] = "channel_shift"
+    """Adds a number to each channel."""
+    amount: float = Field(default=0.1, ge=0.0, le=1.0)
+    """What is added, as a share of 255, drawn from -amount to +amount for each channel."""
+    num_draws: ClassVar[int] = 4
+
+    def transform(self, draws: tf.Tensor, shape: PictureShape) -> Recolour:
+        limit = 255.0 * self.amount
+        added = between(draws[:, 1 : 1 + shape.channels], -limit, limit)
+        return Recolour([(shift_channels, added * self.applies(draws)[:, tf.newaxis])])
+
+
+class Grayscale(PictureOperation):
+    """Takes the colour out of a picture, which keeps its three channels; does nothing to grey pictures."""
+
+    kind: Literal["grayscale"] = "grayscale"
+    """Takes the colour out of a picture, which keeps its three channels."""
+    probability: float = Field(default=0.2, ge=0.0, le=1.0)
+    """Share of the examples that are changed, drawn anew for each example and epoch."""
+    num_draws: ClassVar[int] = 1
+
+    def transform(self, draws: tf.Tensor, shape: PictureShape) -> Recolour:
+        return coloured(shape, (scale_saturation, -self.applies(draws)))
+
+
+def signed(operation: PictureOperation, draws: tf.Tensor, limit: float) -> tf.Tensor:
+    """Amounts drawn from -limit to limit by draw 1, float32 [B]; 0 where the operation does not apply."""
+    return between(draws[:, 1], -limit, limit) * operation.applies(draws)
+
+
+def coloured(shape: PictureShape, change: tuple[Change, tf.Tensor]) -> Recolour:
+    """A change of colour pictures that leaves grey ones alone."""
+    return Recolour([change] if shape.channels == 3 else [])
+
+
 class Recolour(Transform):
     """Linear changes of colour, each with its amount for every example, made in one go."""
 
@@ -72,12 +163,15 @@ class Recolour(Transform):
     def then(self, later: Transform) -> Recolour | None:
         return Recolour(self.changes + later.changes) if isinstance(later, Recolour) else None
 
-    def __call__(self, examples: Example) -> Example:
+    def __call__(self, examples: Example, engine: Engine) -> Example:
         if not self.changes:
             return examples
         pictures = examples[IMAGE]
-        matrix, offset = self.combined(mean_colour(pictures))
-        return {**examples, IMAGE: to_uint8(recolour(tf.cast(pictures, tf.float32), matrix, offset))}
+        matrix, offset = self.combined(engine.mean(pictures))
+        return {**examples, IMAGE: engine.recolour(pictures, matrix, offset)}
+
+    def describe(self) -> str:
+        return "one colour matrix"
 
     def combined(self, mean: tf.Tensor) -> Affine:
         """All changes as one M and b, for pictures of this mean colour [B,C]."""
@@ -89,27 +183,15 @@ class Recolour(Transform):
         return matrix, offset
 
 
-def recolour(pictures: tf.Tensor, matrix: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-    """M x + b for every pixel: float32 [B,H,W,C] -> float32 [B,H,W,C]."""
-    height, width, channels = pictures.shape[1:]
-    if channels == 1:
-        return pictures * matrix[:, tf.newaxis] + offset[:, tf.newaxis, tf.newaxis]
-    pixels = tf.reshape(pictures, [-1, height * width, channels])
-    changed = tf.matmul(pixels, matrix, transpose_b=True) + offset[:, tf.newaxis]
-    return tf.reshape(changed, [-1, height, width, channels])
-
-
-def mean_colour(pictures: tf.Tensor) -> tf.Tensor:
-    """uint8 [B,H,W,C] -> float32 [B,C]; summed in integers, so the number of threads cannot change the last bit."""
-    height, width = pictures.shape[1:3]
-    total = tf.reduce_sum(tf.cast(pictures, tf.int32), axis=[1, 2])
-    return tf.cast(total, tf.float32) / float(height * width)
-
-
 def scale_brightness(amount: tf.Tensor, mean: tf.Tensor) -> Affine:
     """x -> (1 + amount) x."""
     channels = mean.shape[-1]
     return (1.0 + amount)[:, tf.newaxis, tf.newaxis] * np.eye(channels, dtype=np.float32), tf.zeros_like(mean)
+
+
+def shift_channels(amount: tf.Tensor, mean: tf.Tensor) -> Affine:
+    """x -> x + amount, with an amount for each channel, [B,C]."""
+    return tf.eye(mean.shape[-1], batch_shape=[tf.shape(mean)[0]]), amount
 
 
 def scale_contrast(amount: tf.Tensor, mean: tf.Tensor) -> Affine:

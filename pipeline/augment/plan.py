@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from models.stack import tf
 from pipeline.augment import random
 from pipeline.augment.base import Augmentation, PictureOperation, PictureShape, Transform
-from pipeline.augment.geometry import RandomResizedCrop
+from pipeline.augment.crops import RandomResizedCrop
+from pipeline.augment.engines import Engine
+from pipeline.augment.opencv_engine import OpenCV
+from pipeline.augment.warp import Warp
 from pipeline.data.example import EPOCH, ID, IMAGE, Example
 from pipeline.errors import ConfigError
 
@@ -32,7 +37,7 @@ def head_crop(operations: Sequence[Augmentation]) -> RandomResizedCrop | None:
     return first if isinstance(first, RandomResizedCrop) else None
 
 
-def apply(operations: Sequence[Augmentation], examples: Example, seed: int) -> Example:
+def apply(operations: Sequence[Augmentation], examples: Example, seed: int, engine: Engine | None = None) -> Example:
     """Runs the operations in their order on a batch; a random resized crop is taken as done when the pictures were
     read.
 
@@ -40,14 +45,21 @@ def apply(operations: Sequence[Augmentation], examples: Example, seed: int) -> E
         operations: what to do; those that follow each other are fused where they can be.
         examples: `id`, `epoch`, and `image` uint8 [B,H,W,C] with known H, W, C, and any other fields.
         seed: of the whole run; together with id and epoch it decides every draw.
+        engine: what pictures are computed with; OpenCV by default.
 
     Returns:
         The batch with `image` uint8 [B,H,W,C], rounded and clipped, and every other field that has to follow it.
     """
     check(operations)
     keys = random.keys(examples[ID], examples[EPOCH], seed)
-    for transform in fuse(transforms(operations, keys, PictureShape(*examples[IMAGE].shape[1:]))):
-        examples = transform(examples)
+    steps = fuse(transforms(operations, keys, PictureShape(*examples[IMAGE].shape[1:])))
+    return carry_out(steps, examples, engine or OpenCV())
+
+
+def carry_out(steps: Sequence[Transform], examples: Example, engine: Engine) -> Example:
+    """The batch after all steps, in their order."""
+    for step in steps:
+        examples = step(examples, engine)
     return examples
 
 
@@ -62,8 +74,76 @@ def transforms(operations: Sequence[Augmentation], keys: tf.Tensor, shape: Pictu
 
 def fuse(transforms: Sequence[Transform]) -> list[Transform]:
     """The same transforms in the same order, neighbours made one where they can be."""
-    fused: list[Transform] = []
-    for transform in transforms:
-        together = fused[-1].then(transform) if fused else None
-        fused[-1:] = [together] if together else [*fused[-1:], transform]
+    return [transform for transform, _ in fuse_numbered(list(enumerate(transforms)))]
+
+
+def fuse_numbered(transforms: Sequence[tuple[int, Transform]]) -> list[tuple[Transform, tuple[int, ...]]]:
+    """The same, each with the numbers of all that it stands for."""
+    fused: list[tuple[Transform, tuple[int, ...]]] = []
+    for number, transform in transforms:
+        for part in transform.parts():
+            before, numbers = fused[-1] if fused else (None, ())
+            together = before.then(part) if before else None
+            if together:
+                fused[-1] = together, numbers if number in numbers else (*numbers, number)
+            else:
+                fused.append((part, (number,)))
     return fused
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is done in one go.
+
+    Args:
+        operations: the kinds of the operations that it stands for, in their order; one that needs several steps is in
+            all of them.
+        what: one line, such as `one resampling of picture and labels`.
+    """
+
+    operations: tuple[str, ...]
+    what: str
+
+    def __str__(self) -> str:
+        return f"{' + '.join(self.operations)}: {self.what}"
+
+
+def steps(operations: Sequence[Augmentation], shape: PictureShape, *, joins_crop: bool) -> list[Step]:
+    """What a list of operations comes to for pictures of a shape, in order, as it is printed.
+
+    Args:
+        joins_crop: whether the geometry behind a crop at the head is done with it while pictures are decoded
+            (`Reading.joined_crop`).
+    """
+    drawn = drawn_steps(operations, shape)
+    read = done_when_read(operations, drawn, joins_crop=joins_crop)
+    decode = [Step(kinds(operations, range(read)), "crop-aware decode and one resampling")] if read > 1 else []
+    if read == 1:
+        decode = [Step(kinds(operations, range(1)), "crop-aware decode")]
+    return [*decode, *(Step(kinds(operations, numbers), one.describe()) for one, numbers in drawn[read > 1 :])]
+
+
+def drawn_steps(operations: Sequence[Augmentation], shape: PictureShape) -> list[tuple[Transform, tuple[int, ...]]]:
+    """The fused transforms of any four examples, each with the places of its operations in the list."""
+    keys = random.keys(tf.strings.as_string(tf.range(4)), tf.zeros([4], tf.int64), 0)
+    places = [place for place, operation in enumerate(operations) if isinstance(operation, PictureOperation)]
+    return fuse_numbered(list(zip(places, transforms(operations, keys, shape), strict=True)))
+
+
+def done_when_read(
+    operations: Sequence[Augmentation],
+    drawn: Sequence[tuple[Transform, tuple[int, ...]]],
+    *,
+    joins_crop: bool,
+) -> int:
+    """How many operations, from the first on, are done while pictures are read: a crop, and the matrix behind it."""
+    if head_crop(operations) is None:
+        return 0
+    first, numbers = drawn[0] if drawn else (None, ())
+    joined = joins_crop and isinstance(first, Warp) and first.size is None
+    return 1 + len(numbers) if joined else 1
+
+
+def kinds(operations: Sequence[Augmentation], places: Iterable[int]) -> tuple[str, ...]:
+    """The kinds of some of the operations."""
+    return tuple(operations[place].model_dump()["kind"] for place in places)

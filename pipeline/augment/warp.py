@@ -1,85 +1,250 @@
 """One resampling for any number of geometric operations.
 
-A Warp maps pixels of the result to places in the picture by a 3x3 matrix an example, over columns (x, y, 1) in
-pixels, where (0, 0) is the middle of the top left pixel. Warps that follow each other are multiplied. Where all that
-happens is mirroring and shifting by whole pixels, pixels are copied, which is exact and about four times as fast as
-interpolating.
+A relocation says for each pixel of the result where in the picture it is seen, and so moves pictures, masks, boxes,
+corners and key points alike. A Warp does so by a 3x3 matrix an example, over columns (x, y, 1) in pixels, where (0, 0)
+is the middle of the top left pixel; Warps that follow each other are multiplied. Where a relocation of another kind is
+among them, they are followed one after the other, for a lattice of the result's pixels.
 
-B = batch, H, W, C = picture.
+B = batch, H, W, C = picture, M = any number of points.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
 
-from models.settings import Settings
 from models.stack import tf
-from pipeline.augment.base import PictureShape, Transform, to_uint8
-from pipeline.data.example import IMAGE, Example
+from pipeline.augment.base import PictureShape, Transform
+from pipeline.augment.engines import Engine
+from pipeline.augment.fill import AnyFill, NearestFill
+from pipeline.augment.places import Move, move_objects, swap_points
+from pipeline.data.example import IGNORED, IMAGE, MASK, MASKS, Example
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+MIN_VISIBLE = 0.1
+"""Objects of which less than this share is left are dropped, unless an operation says otherwise."""
+LATTICE = 4
+"""Pixels between the places that are computed where a picture is bent; those between are interpolated. The fields that
+bend pictures are smooth: this is right to a thirtieth of a pixel (root mean square) for the strongest of them."""
+HORIZON = 1e-4
+"""Points at or behind the horizon of a perspective, which no picture shows, are taken as this far before it."""
 
-class ConstantFill(Settings):
-    """One value for all channels."""
-
-    kind: Literal["constant"] = "constant"
-    """One value for all channels."""
-    value: int = Field(default=0, ge=0, le=255)
-    """The value, 0 (black) to 255 (white)."""
-    mode: ClassVar[str] = "CONSTANT"
-
-
-class ReflectFill(Settings):
-    """The picture mirrored at its edge, the edge's pixels included: `c b a | a b c | c b a`."""
-
-    kind: Literal["reflect"] = "reflect"
-    """The picture mirrored at its edge."""
-    mode: ClassVar[str] = "REFLECT"
+Size = tuple[int, int]
+"""Height and width in pixels."""
+Resample = Callable[..., "tf.Tensor"]
 
 
-class NearestFill(Settings):
-    """The nearest pixel of the edge: `a a a | a b c | c c c`."""
-
-    kind: Literal["nearest"] = "nearest"
-    """The nearest pixel of the edge."""
-    mode: ClassVar[str] = "NEAREST"
-
-
-AnyFill = ConstantFill | ReflectFill | NearestFill
-Fill = Annotated[AnyFill, Field(discriminator="kind")]
-
-
-class Warp(Transform):
-    """An affine change of place.
+@dataclass(frozen=True)
+class Swap:
+    """Key points that change over in the examples that are mirrored.
 
     Args:
-        matrices: float32 [B,3,3], from a pixel of the result to a place in the picture.
-        fill: what is outside the picture; None where the result never looks there.
-        whole_pixels: every matrix holds only 0, 1, -1, and whole shifts.
+        pairs: numbers of two key points each.
+        mirrored: bool [B].
     """
 
-    def __init__(self, matrices: tf.Tensor, fill: AnyFill | None = None, whole_pixels: bool = False):
-        self.matrices = matrices
+    pairs: tuple[tuple[int, int], ...]
+    mirrored: tf.Tensor
+
+
+class Relocation(Transform):
+    """A change of place.
+
+    Args:
+        fill: what is outside the picture; None where the result never looks there.
+        min_visible: least share of an object's box that must stay inside for the object to stay.
+        size: height and width of the result; None = those of the picture.
+        swaps: key points that change over.
+    """
+
+    outline_steps: int = 8
+    """Points on each side of a box that are followed."""
+
+    def __init__(
+        self,
+        fill: AnyFill | None = None,
+        min_visible: float = MIN_VISIBLE,
+        size: Size | None = None,
+        swaps: Sequence[Swap] = (),
+    ):
         self.fill = fill
-        self.whole_pixels = whole_pixels
+        self.min_visible = min_visible
+        self.size = size
+        self.swaps = swaps
 
-    def then(self, later: Transform) -> Warp | None:
+    @abstractmethod
+    def looking(self, before: Size, after: Size) -> Move:
+        """Where in a picture of one size the points of a result of another size are seen."""
+
+    @abstractmethod
+    def moving(self, before: Size, after: Size) -> Move:
+        """Where the points of a picture go: the inverse of `looking`."""
+
+    @abstractmethod
+    def changed(self) -> tf.Tensor:
+        """False for the examples where nothing moves: bool [B]."""
+
+    def steps(self) -> list[Relocation]:
+        """The relocations that this one is made of."""
+        return [self]
+
+    def then(self, later: Transform) -> Relocation | None:
         """Both as one, if they agree on the fill, which is then decided once: what left the picture may come back."""
-        if not isinstance(later, Warp) or (self.fill and later.fill and self.fill != later.fill):
+        if not isinstance(later, Relocation) or (self.fill and later.fill and self.fill != later.fill):
             return None
-        whole_pixels = self.whole_pixels and later.whole_pixels
-        return Warp(self.matrices @ later.matrices, self.fill or later.fill, whole_pixels)
+        return Relocations([*self.steps(), *later.steps()])
 
-    def __call__(self, examples: Example) -> Example:
-        pictures, fill = examples[IMAGE], self.fill or NearestFill()
-        if self.whole_pixels:
-            return {**examples, IMAGE: copy_pixels(pictures, self.matrices, fill)}
-        return {**examples, IMAGE: interpolate(pictures, self.matrices, fill, pictures.shape[1:3])}
+    def __call__(self, examples: Example, engine: Engine) -> Example:
+        height, width = examples[IMAGE].shape[1:3]
+        before, after = (height, width), self.size or (height, width)
+        bilinear, nearest = self.resampling(before, after, engine)
+        moved = {IMAGE: bilinear(examples[IMAGE], fill=self.fill or NearestFill())}
+        if MASK in examples:
+            moved[MASK] = nearest(examples[MASK], value=IGNORED)
+        if MASKS in examples:
+            moved[MASKS] = tf.transpose(nearest(tf.transpose(examples[MASKS], [0, 2, 3, 1]), value=0), [0, 3, 1, 2])
+        return self.follow({**examples, **moved}, before, after)
+
+    def follow(self, examples: Example, before: Size, after: Size) -> Example:
+        """The batch with all that are places in a picture moved: boxes, corners, key points."""
+        changed = self.changed() | (before != after)
+        examples = move_objects(examples, self.moving(before, after), self.min_visible, self.outline_steps, changed)
+        for swap in self.swaps:
+            examples = swap_points(examples, swap.pairs, swap.mirrored)
+        return examples
+
+    def resampling(self, before: Size, after: Size, engine: Engine) -> tuple[Resample, Resample]:
+        """How pictures of one size give another: bilinear (pictures, fill) and nearest (pictures, value)."""
+        places = self.places(before, after)
+        return partial(engine.remap, places=places), partial(engine.remap_nearest, places=places)
+
+    def places(self, before: Size, after: Size) -> tf.Tensor:
+        """Where each pixel of the result is seen, in pixels of the picture: float32 [B,H,W,2]."""
+        rows, columns = (np.linspace(0, side - 1, -(-(side - 1) // LATTICE) + 1) for side in after)
+        nodes = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(1, -1, 2)
+        shares = tf.constant((nodes + 0.5) / after[::-1], tf.float32)
+        changed = self.changed()
+        seen = self.looking(before, after)(tf.tile(shares, [tf.shape(changed)[0], 1, 1])) * _sides(before)
+        lattice = tf.reshape(seen - 0.5, [-1, len(rows), len(columns), 2])
+        places = tf.raw_ops.ResizeBilinear(images=lattice, size=after, align_corners=True)
+        if before != after:
+            return places
+        still = np.stack(np.meshgrid(np.arange(after[1]), np.arange(after[0])), axis=-1).astype(np.float32)
+        return tf.where(changed[:, tf.newaxis, tf.newaxis, tf.newaxis], places, still)
+
+    def describe(self) -> str:
+        return "one resampling of picture and labels"
+
+
+class Relocations(Relocation):
+    """Relocations of any kind that follow each other, as one."""
+
+    def __init__(self, steps: list[Relocation]):
+        fill = next((step.fill for step in steps if step.fill), None)
+        size = next((step.size for step in reversed(steps) if step.size), None)
+        swaps = [swap for step in steps for swap in step.swaps]
+        super().__init__(fill, max(step.min_visible for step in steps), size, swaps)
+        self._steps = steps
+
+    def steps(self) -> list[Relocation]:
+        return self._steps
+
+    def looking(self, before: Size, after: Size) -> Move:
+        sizes = self._sizes(before)
+        return _one_after_the_other(
+            [step.looking(*pair) for step, pair in zip(reversed(self._steps), reversed(sizes), strict=True)]
+        )
+
+    def moving(self, before: Size, after: Size) -> Move:
+        return _one_after_the_other(
+            [step.moving(*pair) for step, pair in zip(self._steps, self._sizes(before), strict=True)]
+        )
+
+    def changed(self) -> tf.Tensor:
+        return tf.reduce_any(tf.stack([step.changed() for step in self._steps]), axis=0)
+
+    def _sizes(self, size: Size) -> list[tuple[Size, Size]]:
+        """The sizes before and after each step."""
+        sizes = [size]
+        for step in self._steps:
+            sizes.append(step.size or sizes[-1])
+        return list(pairwise(sizes))
+
+
+class Warp(Relocation):
+    """A projective change of place.
+
+    Args:
+        matrices: float32 [B,3,3], from a pixel of the result to a place in the picture; invertible, with a third row
+            that gives more than 0 for every place that is seen.
+        fill, min_visible, size, swaps: as for every Relocation.
+    """
+
+    outline_steps = 1
+
+    def __init__(
+        self,
+        matrices: tf.Tensor,
+        fill: AnyFill | None = None,
+        min_visible: float = MIN_VISIBLE,
+        size: Size | None = None,
+        swaps: Sequence[Swap] = (),
+    ):
+        super().__init__(fill, min_visible, size, swaps)
+        self.matrices = matrices
+
+    def then(self, later: Transform) -> Relocation | None:
+        together = super().then(later)
+        if together is None or not isinstance(later, Warp):
+            return together
+        matrices = self.matrices @ later.matrices
+        return Warp(matrices, together.fill, together.min_visible, together.size, together.swaps)
+
+    def looking(self, before: Size, after: Size) -> Move:
+        return _projection(self.matrices, after, before)
+
+    def moving(self, before: Size, after: Size) -> Move:
+        return _projection(tf.linalg.inv(self.matrices), before, after)
+
+    def changed(self) -> tf.Tensor:
+        return tf.reduce_any(self.matrices != np.eye(3, dtype=np.float32), axis=[1, 2])
+
+    def resampling(self, before: Size, after: Size, engine: Engine) -> tuple[Resample, Resample]:
+        how = {"matrices": self.matrices, "size": after}
+        return partial(engine.warp, **how), partial(engine.warp_nearest, **how)
+
+
+def _sides(size: Size) -> np.ndarray:
+    """Width and height, float32 [2], in the order of x and y."""
+    return np.array(size[::-1], np.float32)
+
+
+def _projection(matrices: tf.Tensor, before: Size, after: Size) -> Move:
+    """What matrices [B,3,3] over pixels do to points, for pictures of these sizes."""
+
+    def move(points: tf.Tensor) -> tf.Tensor:
+        pixels = points * _sides(before) - 0.5
+        moved = tf.matmul(tf.pad(pixels, [[0, 0], [0, 0], [0, 1]], constant_values=1.0), matrices, transpose_b=True)
+        return (moved[..., :2] / tf.maximum(moved[..., 2:], HORIZON) + 0.5) / _sides(after)
+
+    return move
+
+
+def _one_after_the_other(moves: Sequence[Move]) -> Move:
+    def move(points: tf.Tensor) -> tf.Tensor:
+        for step in moves:
+            points = step(points)
+        return points
+
+    return move
 
 
 def linear(xx: tf.Tensor, xy: tf.Tensor, yx: tf.Tensor, yy: tf.Tensor, shape: PictureShape) -> tf.Tensor:
@@ -100,21 +265,7 @@ def affine(rows: list[list[tf.Tensor]]) -> tf.Tensor:
     return tf.stack([tf.stack(row, axis=-1) for row in (*rows, [zero, zero, one])], axis=-2)
 
 
-def interpolate(pictures: tf.Tensor, matrices: tf.Tensor, fill: AnyFill, size: tuple[int, int]) -> tf.Tensor:
-    """Bilinear interpolation at the places that the matrices give: uint8 [B,h,w,C] -> uint8 [B,*size,C]."""
-    # In float32, because the operator cuts off the fraction where pixels are uint8.
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(pictures, tf.float32),
-        transforms=tf.reshape(matrices, [-1, 9])[:, :8],
-        output_shape=size,
-        fill_value=float(getattr(fill, "value", 0)),
-        interpolation="BILINEAR",
-        fill_mode=fill.mode,
-    )
-    return to_uint8(moved)
-
-
-def enlarge(pictures: tf.Tensor, windows: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def enlarge(pictures: tf.Tensor, windows: tf.Tensor, size: tuple[int, int], engine: Engine) -> tf.Tensor:
     """Windows of pictures brought to a size, for a whole batch at once where nothing is shrunk.
 
     The same as `models.preprocess.crop_and_fit` picture by picture (at most one grey level apart by rounding), which
@@ -128,39 +279,14 @@ def enlarge(pictures: tf.Tensor, windows: tf.Tensor, size: tuple[int, int]) -> t
     Returns:
         uint8 [B,*size,C].
     """
-    shape = np.array(pictures.shape[1:3], np.float32)
+    return engine.warp(pictures, window_matrices(windows, pictures.shape[1:3], size), NearestFill(), size)
+
+
+def window_matrices(windows: tf.Tensor, before: Size | tf.Tensor, after: Size) -> tf.Tensor:
+    """Matrices [B,3,3] that make windows float32 [B,4] of pictures of one size the whole result."""
+    shape = tf.cast(before, tf.float32)
     start = windows[:, :2] * shape
-    step = (windows[:, 2:] - windows[:, :2]) * (shape / np.array(size, np.float32))
+    step = (windows[:, 2:] - windows[:, :2]) * (shape / np.array(after, np.float32))
     first = start + step / 2 - 0.5
     zero = tf.zeros_like(step[:, 0])
-    matrices = affine([[step[:, 1], zero, first[:, 1]], [zero, step[:, 0], first[:, 0]]])
-    return interpolate(pictures, matrices, NearestFill(), size)
-
-
-def copy_pixels(pictures: tf.Tensor, matrices: tf.Tensor, fill: AnyFill) -> tf.Tensor:
-    """The same for mirroring and whole shifts only, by one gather: uint8 [B,H,W,C] -> uint8 [B,H,W,C]."""
-    batch, (height, width, channels) = tf.shape(pictures)[0], pictures.shape[1:]
-    matrices = tf.cast(tf.round(matrices), tf.int32)
-    rows = matrices[:, 1, 1, None] * tf.range(height) + matrices[:, 1, 2, None]
-    columns = matrices[:, 0, 0, None] * tf.range(width) + matrices[:, 0, 2, None]
-    index = (tf.range(batch)[:, None, None] * height + inside(rows, height, fill)[:, :, None]) * width
-    index += inside(columns, width, fill)[:, None, :]
-    pixels = tf.reshape(pictures, [-1, channels])
-    if isinstance(fill, ConstantFill):
-        beyond = outside(rows, height)[:, :, None] | outside(columns, width)[:, None, :]
-        index = tf.where(beyond, batch * height * width, index)
-        pixels = tf.concat([pixels, np.full([1, channels], fill.value, np.uint8)], axis=0)
-    return tf.gather(pixels, index)
-
-
-def outside(places: tf.Tensor, size: int) -> tf.Tensor:
-    """Which places are not in 0..size-1."""
-    return (places < 0) | (places >= size)
-
-
-def inside(places: tf.Tensor, size: int, fill: AnyFill) -> tf.Tensor:
-    """The pixel, 0..size-1, that is seen at each place."""
-    if isinstance(fill, ReflectFill):
-        place = tf.math.floormod(places, 2 * size)
-        return tf.minimum(place, 2 * size - 1 - place)
-    return tf.clip_by_value(places, 0, size - 1)
+    return affine([[step[:, 1], zero, first[:, 1]], [zero, step[:, 0], first[:, 0]]])

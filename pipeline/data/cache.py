@@ -13,7 +13,8 @@ from models import preprocess
 from models.preprocess import PictureFormat
 from models.stack import tf
 from pipeline.augment import RandomResizedCrop
-from pipeline.data.example import IMAGE, DataInfo, Example
+from pipeline.data.example import IMAGE, MASK, MASKS, DataInfo, Example
+from pipeline.data.fitting import fit_example
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Need:
         all have; None where they differ."""
         if self.crop is None:
             return self.format.height, self.format.width
+        if MASK in self.info.fields or MASKS in self.info.fields:  # kept encoded, so cut when they are decoded
+            return None
         least_height, least_width, height, width = self.info.picture_sizes[self.split]
         return (height, width) if (least_height, least_width) == (height, width) else None
 
@@ -66,7 +69,7 @@ def choose(wish: Literal["auto", "decoded", "encoded", "none"], limit_gib: float
     if wish == "decoded" and need.decoded_bytes is None:
         raise ConfigError(
             "`input.cache` is decoded, but `augment.0` (random_resized_crop) needs whole pictures and those of this "
-            "data differ in size, so they cannot be kept decoded. Choose auto or encoded."
+            "data differ in size or have masks, so they cannot be kept decoded. Choose auto or encoded."
         )
     if wish != "auto":
         return wish
@@ -77,7 +80,7 @@ def choose(wish: Literal["auto", "decoded", "encoded", "none"], limit_gib: float
 
 
 @functools.lru_cache(maxsize=1)
-def decoded(store: Store, split: str, format: PictureFormat, whole: bool) -> Example:
+def decoded(store: Store, split: str, format: PictureFormat, whole: bool, scaled: bool = False) -> Example:
     """Every example of a split, decoded: each field as one tensor [n, ...] in memory.
 
     Kept until another split is asked for, because training comes back for it with each phase.
@@ -87,16 +90,17 @@ def decoded(store: Store, split: str, format: PictureFormat, whole: bool) -> Exa
         split: which part.
         format: what the model takes.
         whole: keep pictures at their own size (which has to be the same for all) for a random crop.
+        scaled: decode JPEG files at a part of their size where that is enough; not for whole ones.
     """
 
     height, width, *_ = store.info.picture_sizes[split]
 
     def decode(record: tf.Tensor) -> Example:
         example = store.parse(record)
-        picture = preprocess.decode_picture(example[IMAGE], format.channels)
-        if whole:
-            return {**example, IMAGE: tf.ensure_shape(picture, [height, width, format.channels])}
-        return {**example, IMAGE: preprocess.fit_picture(picture, format)}
+        if not whole:
+            return fit_example(example, format, scaled)
+        picture = preprocess.decode_picture(example[IMAGE], format.channels, format.dct)
+        return {**example, IMAGE: tf.ensure_shape(picture, [height, width, format.channels])}
 
     examples = records(store, split).map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return collect(examples, store.info.num_examples[split])

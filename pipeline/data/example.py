@@ -1,26 +1,45 @@
 """The Example: a dict of tensors with fixed names. Every stage speaks of data in these names and no others.
 
-| name     | dtype, shape of one       | range, meaning                                           | held by          |
-|----------|---------------------------|----------------------------------------------------------|------------------|
-| `id`     | string []                 | unique in the data set; the path relative to the source  | all              |
-| `image`  | string [] as stored       | the encoded picture (JPEG or PNG), upright               | all              |
-|          | uint8 [H,W,C] decoded     | 0..255, RGB or grey                                      | all              |
-| `label`  | int64 []                  | index into the class names                               | one class        |
-| `labels` | int64 [any] as stored     | indices into the class names, ascending, maybe none      | several classes  |
-|          | float32 [K] once parsed   | 1 where the class is present, else 0                     | several classes  |
-| `value`  | float32 [K]               | the targets in their own units                           | regression       |
-| `text`   | string []                 | UTF-8 text that belongs to the picture                   | optional         |
-| `epoch`  | int64 []                  | passes over the data before this one; decides the draws  | training batches |
-| `mask`   | bool []                   | false for the padding of the last batch                  | evaluation       |
+| name           | dtype, shape of one     | range, meaning                                | held by         |
+|----------------|-------------------------|-----------------------------------------------|-----------------|
+| `id`           | string []               | unique; the path within the source            | all             |
+| `image`        | string [] as stored     | the encoded picture (JPEG or PNG), upright    | all             |
+|                | uint8 [H,W,C] decoded   | 0..255, RGB or grey                           | all             |
+| `label`        | int64 []                | index into the class names; -1: not known     | one class       |
+| `labels`       | int64 [any] as stored   | indices of classes, ascending, maybe none     | several classes |
+|                | float32 [K] once parsed | 1 where present, else 0; NaN where not known  | several classes |
+| `labels_unknown` | int64 [any], stored only | indices of classes that are not known      | several classes |
+| `value`        | float32 [K]             | the targets in their units; NaN where not known | regression      |
+| `text`         | string []               | UTF-8 text that belongs to the picture        | optional        |
+| `boxes`        | float32 [N,4]           | x_min, y_min, x_max, y_max as shares, 0..1    | objects         |
+| `classes`      | int64 [N]               | class of each; -1 where there is none (padding) | objects         |
+| `corners`      | float32 [N,4,2]         | corners x, y of rotated boxes, as shares      | rotated boxes   |
+| `points`       | float32 [N,P,3]         | x, y as shares, and visibility 0, 1 or 2 (as in COCO) | key points      |
+| `difficult`    | bool [N]                | too hard to be asked for                      | objects, optional |
+| `crowd`        | bool [N]                | stands for many objects in one                | objects, optional |
+| `masks`        | string [N] once parsed  | a PNG each; empty where there is no object    | instances       |
+|                | uint8 [N,H,W] decoded   | 1 where the object is, else 0; all 0: not known | instances       |
+| `mask`         | string [] once parsed   | PNG of the picture's size                     | segmentation    |
+|                | uint8 [H,W,1] decoded   | class of a pixel; 255 where it does not count | segmentation    |
+| `label_parts`  | int64 [M]               | labels of the pictures mixed into this one    | after mixing    |
+| `label_shares` | float32 [M]             | the share of each; they sum to 1              | after mixing    |
+| `epoch`        | int64 []                | passes over the data before this one          | training        |
+| `real`         | bool []                 | false for the padding of the last batch       | evaluation      |
 
-In a batch every name has one more axis in front.
+In a batch every name has one more axis in front. N is the same for all examples, `DataInfo.max_objects`: an object that
+is not there has class -1 and zeros (empty strings, false) everywhere else. An object without corners, where others have
+them, has those of its box; one without points has points that are not visible.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Example = dict[str, Any]
 
@@ -28,15 +47,61 @@ ID = "id"
 IMAGE = "image"
 LABEL = "label"
 LABELS = "labels"
+LABELS_UNKNOWN = "labels_unknown"
 VALUE = "value"
 TEXT = "text"
-EPOCH = "epoch"
+BOXES = "boxes"
+CLASSES = "classes"
+CORNERS = "corners"
+POINTS = "points"
+DIFFICULT = "difficult"
+CROWD = "crowd"
+MASKS = "masks"
 MASK = "mask"
+LABEL_PARTS = "label_parts"
+LABEL_SHARES = "label_shares"
+EPOCH = "epoch"
+REAL = "real"
+
+NO_OBJECT = -1
+"""The `classes` of an object that is not there."""
+IGNORED = 255
+"""The `mask` of a pixel that does not count."""
 
 TRAIN = "train"
 VALIDATION = "validation"
 TEST = "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
+
+
+@dataclass(frozen=True)
+class RawObject:
+    """One object in a picture, as a source gives it.
+
+    All places are in pixels of the picture as it is shown, upright: where the file carries an EXIF orientation, of the
+    turned picture, as annotation tools show it. x grows to the right, y downwards; the left edge of the first pixel is
+    0 and its right edge 1, so that a box around all of a picture is (0, 0, width, height).
+
+    Args:
+        label: its class.
+        box: x_min, y_min, x_max, y_max: edges, not centres of pixels. None: the box around its corners, else its mask,
+            else its visible points.
+        corners: four corners x, y of a rotated box, in order around it.
+        points: key points x, y, visibility: 0 not labelled, 1 hidden, 2 visible (as in COCO); the same for all objects.
+        mask: uint8 or bool [height, width] of the picture, or a PNG of that size: not 0 where the object is.
+        where: file and line to name in a message about this object.
+        difficult: too hard to be asked for (Pascal VOC).
+        crowd: stands for many objects in one (COCO's `iscrowd`).
+    """
+
+    label: str
+    box: tuple[float, float, float, float] | None = None
+    corners: Sequence[tuple[float, float]] | None = None
+    points: Sequence[tuple[float, float, float]] | None = None
+    mask: bytes | np.ndarray | None = None
+    where: str = ""
+    difficult: bool = False
+    crowd: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,10 +113,15 @@ class RawExample:
         image: the picture's encoded bytes in any format, the path of a file with them (read only when it is stored), or
             uint8 pixels [H, W] or [H, W, C] (they become PNG).
         split: `train`, `validation` or `test` where the source says so, else None (split by `data.splits`).
-        label: class name, for one class a picture.
+        label: class name, for one class a picture; empty where it is not known.
         labels: class names, for any number of classes a picture.
-        value: numbers [K], for regression.
+        labels_unknown: class names of which it is not known whether they belong to `labels`.
+        value: numbers [K], for regression; NaN where not known.
         text: text that belongs to the picture.
+        objects: what is where in the picture; empty where it shows nothing.
+        mask: the class index of every pixel (255: does not count), uint8 [height, width] of the upright picture, or a
+            PNG of that size, grey or with a palette.
+        missing: a picture of the same size (its bytes or file) that is not 0 where something is missing.
         where: file (and line) to name in a message about this example.
     """
 
@@ -60,8 +130,12 @@ class RawExample:
     split: str | None = None
     label: str | None = None
     labels: Sequence[str] | None = None
+    labels_unknown: Sequence[str] = ()
     value: Sequence[float] | None = None
     text: str | None = None
+    objects: Sequence[RawObject] | None = None
+    mask: bytes | np.ndarray | None = None
+    missing: bytes | Path | None = None
     where: str = ""
 
 
@@ -71,13 +145,15 @@ class DataInfo:
 
     Args:
         fields: names of the Example's fields that every example holds, such as ("id", "image", "label").
-        class_names: of `label` or `labels`, in index order; empty for regression.
+        class_names: of `label`, `labels`, `classes` or `mask`, in index order; empty for regression.
         value_names: of the K numbers of `value`; empty otherwise.
         num_examples: split -> count.
-        class_counts: split -> count per class, in index order.
+        class_counts: split -> count per class, in index order: of pictures, or of objects where there are objects.
         value_mean, value_std: of the training split, [K]; a std of 0 is given as 1.
         picture_sizes: split -> (least height, least width, largest height, largest width) in pixels.
         image_bytes: split -> sum of the encoded pictures' sizes, in bytes.
+        max_objects: the most objects of any example, N of `boxes` and its like; 0 where there are none.
+        num_points: key points of an object, P of `points`.
     """
 
     fields: tuple[str, ...]
@@ -89,3 +165,5 @@ class DataInfo:
     value_std: tuple[float, ...] = ()
     picture_sizes: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
     image_bytes: dict[str, int] = field(default_factory=dict)
+    max_objects: int = 0
+    num_points: int = 0

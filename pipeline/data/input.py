@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -21,10 +21,29 @@ from models.settings import Settings
 from models.stack import tf
 from pipeline import augment
 from pipeline.augment import Augmentation, random
-from pipeline.data import cache
+from pipeline.augment.engines import Engine
+from pipeline.augment.mixing import check_fields, check_groups
+from pipeline.augment.opencv_engine import OpenCV
+from pipeline.augment.tensorflow_engine import TensorFlow
+from pipeline.data import cache, service
 from pipeline.data.cache import Need
-from pipeline.data.example import ID, IMAGE, LABEL, LABELS, MASK, TEST, TRAIN, VALIDATION, DataInfo, Example
-from pipeline.data.reading import SOURCES, Reading
+from pipeline.data.example import (
+    CLASSES,
+    ID,
+    IMAGE,
+    LABEL,
+    LABELS,
+    NO_OBJECT,
+    REAL,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    DataInfo,
+    Example,
+)
+from pipeline.data.fitting import fit_example
+from pipeline.data.reading import SOURCES, Reading, decode_batches
+from pipeline.data.sampling import AnySampling, Natural
 from pipeline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -42,13 +61,25 @@ class InputSettings(Settings):
     anew in each epoch, shuffled within a buffer); `auto` takes the first of these that fits `cache_limit_gib`."""
     cache_limit_gib: float = Field(default=4.0, ge=0.0)
     """Memory that `auto` may use, in GiB."""
+    sampling: AnySampling = Natural()
+    """How often the examples of each class come in training, for classes of unequal size."""
     shuffle_buffer: int = Field(default=8192, ge=1)
     """Encoded records among which the next one is drawn where nothing is kept in memory; shard files are shuffled as
     well."""
+    scaled_decoding: bool = False
+    """Whether training decodes JPEG files at a half, a quarter or an eighth of their size where the model's picture is
+    smaller still: quicker for large photographs, a little sharper. Evaluation and exports never do; a random resized
+    crop always does where OpenCV computes it."""
     threads: int | None = Field(default=None, ge=1)
     """Pictures or batches worked on at the same time; by default one per processor. It does not change the result."""
     prefetch: int = Field(default=4, ge=1)
     """Finished batches that wait for the training."""
+    memory_limit_gib: float | None = Field(default=None, gt=0.0)
+    """Memory that caches, shuffle buffer and waiting batches may take together, in GiB: a training that needs more is
+    refused before it begins. Left out, there is no limit."""
+    service: Annotated[str, Field(pattern=r"^grpc://[^/:]+:[0-9]+$")] | None = None
+    """Dispatcher of a tf.data service (`convoy data-service`) whose workers read, decode and augment, such as
+    grpc://localhost:5050. Left out, the training's own process does that."""
 
     @property
     def parallel_calls(self) -> int:
@@ -70,7 +101,7 @@ def training_batches(
 
     Passes follow each other without a gap, and batches are always full: one may hold the end of a pass and the
     beginning of the next. The element number k of a stream with first_step=s is element s + k of the stream from 0,
-    bit for bit.
+    bit for bit. With `settings.service` neither the order nor a resume is exact (see `pipeline.data.service`).
 
     Args:
         store: the prepared data.
@@ -84,22 +115,54 @@ def training_batches(
             of this host, and replicas together see the batches that one would see.
 
     Raises:
-        ConfigError: the batch does not split evenly over the replicas, or the cache cannot be as asked for.
+        ConfigError: the batch does not split evenly over the replicas or into groups that are mixed, the data lacks
+            what an operation needs, the cache cannot be as asked for, or the service does not answer.
         DataError: there is no training example.
     """
     require_examples(store, TRAIN)
     check_shares(batch_size, input_context)
-    need = Need(store.info, TRAIN, task.picture, augment.head_crop(operations))
-    kept = cache.choose(settings.cache, settings.cache_limit_gib, need)
-    threads = settings.parallel_calls
-    examples = SOURCES[kept](
-        Reading(store, need, batch_size, seed, first_step, input_context, settings.shuffle_buffer, threads)
+    check_groups(operations, batch_size // (input_context.num_replicas_in_sync if input_context else 1))
+    check_fields(operations, store.info.fields)
+    read = reading_of(store, task, operations, settings, batch_size, seed, first_step, input_context)
+    if settings.service:
+        service.require_usable(settings.service, settings.cache, input_context)
+        batches = decode_batches(service.shared_records(read), read).map(task.encode, settings.parallel_calls)
+        return with_options(service.distributed(batches, settings.service).prefetch(settings.prefetch))
+    kept = cache.choose(settings.cache, settings.cache_limit_gib, read.need)
+    batches = SOURCES[kept](read).map(task.encode, settings.parallel_calls, deterministic=True)
+    return with_options(batches.prefetch(settings.prefetch))
+
+
+def engine_of(settings: InputSettings) -> Engine:
+    """What augments: OpenCV, called from the graph, or TensorFlow's own operations, which workers elsewhere can run."""
+    return TensorFlow() if settings.service else OpenCV()
+
+
+def reading_of(
+    store: Store,
+    task: Task,
+    operations: Sequence[Augmentation],
+    settings: InputSettings,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    input_context: tf.distribute.InputContext | None = None,
+) -> Reading:
+    """What `training_batches` reads; arguments as there."""
+    return Reading(
+        store,
+        Need(store.info, TRAIN, task.picture, augment.head_crop(operations)),
+        batch_size,
+        seed,
+        first_step,
+        input_context,
+        settings.shuffle_buffer,
+        settings.parallel_calls,
+        settings.sampling,
+        settings.scaled_decoding,
+        tuple(operations),
+        engine_of(settings),
     )
-
-    def finish(batch: Example) -> tuple[Example, Example]:
-        return task.encode(augment.apply(operations, batch, seed))
-
-    return with_options(examples.map(finish, threads, deterministic=True).prefetch(settings.prefetch))
 
 
 def require_examples(store: Store, split: str) -> None:
@@ -150,17 +213,22 @@ def evaluation_batches(store: Store, task: Task, split: str, batch_size: int) ->
 
     def decode(record: tf.Tensor) -> Example:
         example = store.parse(record)
-        return {**example, IMAGE: preprocess.decode_and_fit(example[IMAGE], task.picture), MASK: True}
+        return {**fit_example(example, task.picture), REAL: True}
 
     examples = cache.records(store, split).map(decode, num_parallel_calls=os.cpu_count(), deterministic=True)
-    batches = examples.batch(batch_size).map(lambda batch: {name: padded(batch[name], batch_size) for name in batch})
+    batches = examples.batch(batch_size).map(lambda batch: padded(batch, batch_size))
     return with_options(batches.prefetch(2))
 
 
-def padded(values: tf.Tensor, size: int) -> tf.Tensor:
-    """Values [b, ...] with zeros (false, empty strings) behind them -> [size, ...]."""
-    missing = tf.concat([[size - tf.shape(values)[0]], tf.shape(values)[1:]], axis=0)
-    return tf.ensure_shape(tf.concat([values, tf.zeros(missing, values.dtype)], axis=0), [size, *values.shape[1:]])
+def padded(batch: Example, size: int) -> Example:
+    """Examples [b, ...] with zeros (false, empty strings, no objects) behind them -> [size, ...]."""
+
+    def fill_up(values: tf.Tensor, nothing: int) -> tf.Tensor:
+        missing = tf.concat([[size - tf.shape(values)[0]], tf.shape(values)[1:]], axis=0)
+        behind = tf.fill(missing, tf.constant(nothing, values.dtype)) if nothing else tf.zeros(missing, values.dtype)
+        return tf.ensure_shape(tf.concat([values, behind], axis=0), [size, *values.shape[1:]])
+
+    return {name: fill_up(values, NO_OBJECT if name == CLASSES else 0) for name, values in batch.items()}
 
 
 def validation_batches(
@@ -175,7 +243,7 @@ def validation_batches(
     batches = evaluation_batches(store, task, split, batch_size)
     if cache.choose(settings.cache, settings.cache_limit_gib, need) == "decoded":
         batches = batches.cache()
-    return with_options(batches.map(lambda batch: (*task.encode(batch), tf.cast(batch[MASK], tf.float32))).prefetch(2))
+    return with_options(batches.map(lambda batch: (*task.encode(batch), tf.cast(batch[REAL], tf.float32))).prefetch(2))
 
 
 def calibration_pictures(store: Store, task: Task, split: str, count: int, seed: int) -> np.ndarray:

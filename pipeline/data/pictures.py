@@ -26,8 +26,10 @@ from typing import Any
 import numpy as np
 
 from models.stack import tf
+from pipeline.data.jpeg import whole_jpeg
 
 JPEG_QUALITY = 95
+JPEG_START = b"\xff\xd8"
 PNG_COMPRESSION = 1  # zlib level: half the time of the usual 6 for a few per cent more bytes
 ORIENTATION = 0x0112
 PNG_DEPTH = 24  # place of the bit depth: after 8 bytes of signature, 8 of chunk head, 8 of size
@@ -60,6 +62,11 @@ class StoredPicture:
     channels: int
     change: str
 
+    @property
+    def is_jpeg(self) -> bool:
+        """Whether the data is a JPEG; else it is a PNG."""
+        return self.data.startswith(JPEG_START)
+
 
 def normalise_picture(picture: bytes | np.ndarray) -> tuple[bytes, int, int]:
     """(JPEG or PNG bytes, height, width) of a picture in any format; see `stored_picture`."""
@@ -80,10 +87,13 @@ def stored_picture(picture: bytes | np.ndarray) -> StoredPicture:
         return _from_pixels(picture)
     if not picture:
         raise BadPicture("the file is empty")
+    jpeg = whole_jpeg(picture)
+    if jpeg and not jpeg.may_be_turned:
+        return StoredPicture(picture, jpeg.height, jpeg.width, jpeg.channels, "kept")
     opened = _opened(picture)
     why = _why_not_kept(opened, picture)
     if why is None:
-        height, width = _decoded_size(picture)
+        height, width = (jpeg.height, jpeg.width) if jpeg else _decoded_size(picture)
         return StoredPicture(picture, height, width, 1 if opened.mode in GREY_MODES else 3, "kept")
     return _encoded(_upright(opened, picture), _was_lossy(opened.format, picture), why)
 
@@ -98,6 +108,25 @@ def _from_pixels(pixels: np.ndarray) -> StoredPicture:
             f"pixels are {pixels.dtype} {list(pixels.shape)}, expected uint8 [H, W], [H, W, 1] or [H, W, 3]"
         )
     return _encoded(Image.fromarray(squeezed), False, "encoded")
+
+
+def encoded_picture(pixels: np.ndarray, lossy: bool, change: str) -> StoredPicture:
+    """uint8 [H, W, 1] or [H, W, 3] as a JPEG if it is to be lossy, else a PNG."""
+    from PIL import Image
+
+    return _encoded(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), lossy, change)
+
+
+def opened_upright(data: bytes) -> Any:
+    """A Pillow picture, decoded and upright, in the mode that it came in; BadPicture where that fails."""
+    from PIL import ImageOps
+
+    picture = _opened(data)
+    try:
+        picture.load()
+        return ImageOps.exif_transpose(picture)
+    except Exception as error:  # as in _opened
+        raise BadPicture(str(error) or type(error).__name__) from error
 
 
 def _opened(data: bytes) -> Any:

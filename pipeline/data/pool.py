@@ -6,10 +6,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
-AHEAD = 8
-"""Results per thread that may wait for the consumer; bounds memory."""
+TOGETHER = 8
+"""Items handed over at once: handing over one costs as much as checking a small picture."""
+AHEAD = 2
+"""Hand-overs per thread that may wait for the consumer; bounds memory."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,28 +27,33 @@ def in_order(
         function: what is done to each item.
         items: taken one after the other, a few ahead of what is yielded.
         in_thread: whether an item is worth a thread: one that waits for the disk or decodes, which is done without the
-            interpreter's lock. All others are done at once, where a hand-over would only cost.
+            interpreter's lock. All others are done at once, where a hand-over would only cost. Neighbours are alike.
     """
     threads = len(os.sched_getaffinity(0))
-    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    waiting: deque[tuple[list[Item], Future[list[Result]]]] = deque()
+
+    def all_of(group: list[Item]) -> list[Result]:
+        return [function(item) for item in group]
+
+    remaining = iter(items)
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for item in items:
-                waiting.append((item, pool.submit(function, item) if in_thread(item) else _done(function(item))))
+            while group := list(islice(remaining, TOGETHER)):
+                waiting.append((group, pool.submit(all_of, group) if in_thread(group[0]) else _done(all_of(group))))
                 if len(waiting) > AHEAD * threads:
-                    yield _finished(waiting)
+                    yield from _finished(waiting)
             while waiting:
-                yield _finished(waiting)
+                yield from _finished(waiting)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _done(result: Result) -> Future[Result]:
-    future: Future[Result] = Future()
-    future.set_result(result)
+def _done(results: list[Result]) -> Future[list[Result]]:
+    future: Future[list[Result]] = Future()
+    future.set_result(results)
     return future
 
 
-def _finished(waiting: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result]:
-    item, future = waiting.popleft()
-    return item, future.result()
+def _finished(waiting: deque[tuple[list[Item], Future[list[Result]]]]) -> Iterator[tuple[Item, Result]]:
+    group, future = waiting.popleft()
+    return zip(group, future.result(), strict=True)

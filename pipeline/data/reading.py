@@ -1,4 +1,4 @@
-"""The three ways to training batches before augmentation: from decoded pictures in memory, encoded records in memory,
+"""The three ways to augmented training batches: from decoded pictures in memory, encoded records in memory,
 or files.
 
 Each gives batches of Examples with `epoch` and pictures of the model's size, the random crop included, endless and in
@@ -9,19 +9,27 @@ B = batch, H, W, C = the model's pictures.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from models import preprocess
 from models.preprocess import PictureFormat
 from models.stack import tf
-from pipeline.augment import RandomResizedCrop, random
+from pipeline import augment
+from pipeline.augment import Augmentation, RandomResizedCrop, random
+from pipeline.augment.engines import Engine
+from pipeline.augment.opencv_engine import OpenCV
 from pipeline.augment.warp import enlarge
-from pipeline.data import cache, order
+from pipeline.augment.windows import apply_window
+from pipeline.data import cache, order, sampling
 from pipeline.data.cache import Kept, Need
-from pipeline.data.example import EPOCH, ID, IMAGE, TRAIN, Example
+from pipeline.data.cropping import crop_and_augment
+from pipeline.data.example import EPOCH, ID, IMAGE, MASK, MASKS, TRAIN, Example
+from pipeline.data.fitting import fit_example, fit_marks, is_marked
 from pipeline.data.order import INDEX, RECORD
+from pipeline.data.sampling import Sampling
 from pipeline.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,6 +50,10 @@ class Reading:
         context: which host and replicas this is for; None for one batch a step.
         shuffle_buffer: records, where the files are read anew.
         threads: pictures or batches worked on at the same time.
+        sampling: how often the examples of each class come.
+        scaled: whether JPEG files are decoded at a half, a quarter or an eighth of their size where that is enough.
+        operations: of the augmentation, the random crop at the head included.
+        engine: what pictures are augmented with.
     """
 
     store: Store
@@ -52,15 +64,15 @@ class Reading:
     context: tf.distribute.InputContext | None
     shuffle_buffer: int
     threads: int
-
-    @property
-    def num_examples(self) -> int:
-        """Examples of the training split."""
-        return self.need.info.num_examples[TRAIN]
+    sampling: Sampling
+    scaled: bool
+    operations: Sequence[Augmentation]
+    engine: Engine
 
     def indices(self) -> tf.data.Dataset:
         """Batches of `index` and `epoch`, shared among hosts and replicas."""
-        batches = order.index_batches(self.num_examples, self.batch_size, self.seed, self.first_step)
+        one_pass = sampling.pass_of(self.store, self.sampling)
+        batches = order.index_batches(one_pass, self.batch_size, self.seed, self.first_step)
         return order.share(batches, self.batch_size, self.context)
 
     @property
@@ -68,19 +80,37 @@ class Reading:
         """Examples of one element of the stream."""
         return self.context.get_per_replica_batch_size(self.batch_size) if self.context else self.batch_size
 
+    @property
+    def joined_crop(self) -> RandomResizedCrop | None:
+        """The crop where decoding, crop and geometry can be one step: with OpenCV, which decodes accurately, for
+        examples without masks."""
+        fields = self.need.info.fields
+        accurate = self.need.format.dct == "accurate" and isinstance(self.engine, OpenCV)
+        return self.need.crop if accurate and MASK not in fields and MASKS not in fields else None
+
+    def cropped_and_augmented(self, crop: RandomResizedCrop, batch: Example) -> Example:
+        """A batch of Examples with whole pictures, cropped and augmented in one go."""
+        return crop_and_augment(batch, crop, self.operations, self.need.format, self.seed)
+
+    def augmented(self, batch: Example) -> Example:
+        """A batch of Examples at the model's size, augmented."""
+        return augment.apply(self.operations, batch, self.seed, self.engine)
+
 
 def from_decoded(reading: Reading) -> tf.data.Dataset:
     """Whole batches gathered from decoded pictures in memory: the fastest."""
     crop = reading.need.crop
-    columns = cache.decoded(reading.store, TRAIN, reading.need.format, whole=crop is not None)
+    columns = cache.decoded(reading.store, TRAIN, reading.need.format, whole=crop is not None, scaled=reading.scaled)
 
     def take(batch: Example) -> Example:
         examples = {name: tf.gather(values, batch[INDEX]) for name, values in columns.items()}
         examples[EPOCH] = batch[EPOCH]
+        if reading.joined_crop is not None:
+            return reading.cropped_and_augmented(reading.joined_crop, examples)
         if crop is not None:
             keys = random.keys(examples[ID], examples[EPOCH], reading.seed)
-            examples[IMAGE] = crop_batch(examples[IMAGE], crop, keys, reading.need.format)
-        return examples
+            examples = crop_batch(examples, crop, keys, reading.need.format)
+        return reading.augmented(examples)
 
     return reading.indices().map(take, num_parallel_calls=reading.threads, deterministic=True)
 
@@ -101,25 +131,33 @@ def from_files(reading: Reading) -> tf.data.Dataset:
     Raises:
         DataError: there are fewer shard files than hosts.
     """
-    files, count = files_of_host(reading.store, reading.context)
+    store = reading.store
+    own = shards_of_host(store, reading.context)
+    one_pass = sampling.pass_of(store, reading.sampling, own)
     hosts = reading.context.num_input_pipelines if reading.context else 1
-    batch_size = reading.batch_size // hosts
-    batches = order.record_batches(files, count, batch_size, reading.seed, reading.first_step, reading.shuffle_buffer)
+    batches = order.record_batches(
+        store.files(TRAIN)[own],
+        store.shard_lengths(TRAIN)[own],
+        one_pass,
+        reading.batch_size // hosts,
+        reading.seed,
+        reading.first_step,
+        reading.shuffle_buffer,
+    )
     return decode_batches(batches.rebatch(reading.element_size), reading)
 
 
-def files_of_host(store: Store, context: tf.distribute.InputContext | None) -> tuple[list[str], int]:
-    """The shard files that one host reads, and how many records they hold."""
-    files, lengths = store.files(TRAIN), store.shard_lengths(TRAIN)
+def shards_of_host(store: Store, context: tf.distribute.InputContext | None) -> slice:
+    """Which of the training split's shard files one host reads."""
+    count = len(store.files(TRAIN))
     if context is None:
-        return files, sum(lengths)
-    if len(files) < context.num_input_pipelines:
+        return slice(None)
+    if count < context.num_input_pipelines:
         raise DataError(
-            f"{context.num_input_pipelines} hosts cannot share {len(files)} shard files of the training split. "
+            f"{context.num_input_pipelines} hosts cannot share {count} shard files of the training split. "
             "Prepare the data again with smaller shards, or keep it in memory (`input.cache=encoded`)."
         )
-    own = slice(context.input_pipeline_id, None, context.num_input_pipelines)
-    return files[own], sum(lengths[own])
+    return slice(context.input_pipeline_id, None, context.num_input_pipelines)
 
 
 SOURCES: dict[Kept, Callable[[Reading], tf.data.Dataset]] = {
@@ -130,30 +168,46 @@ SOURCES: dict[Kept, Callable[[Reading], tf.data.Dataset]] = {
 
 
 def decode_batches(batches: tf.data.Dataset, reading: Reading) -> tf.data.Dataset:
-    """Batches of `record` and `epoch` -> batches of Examples; pictures are decoded one by one, in parallel."""
+    """Batches of `record` and `epoch` -> batches of Examples, cropped and augmented."""
+    if (crop := reading.joined_crop) is not None:
+        whole = batches.map(partial(parse_batch, reading))
+        step = partial(reading.cropped_and_augmented, crop)
+        return whole.map(step, num_parallel_calls=reading.threads, deterministic=True)
+    examples = batches.unbatch().map(partial(decode, reading), num_parallel_calls=reading.threads, deterministic=True)
+    return examples.batch(reading.element_size, drop_remainder=True).map(reading.augmented, reading.threads)
+
+
+def parse_batch(reading: Reading, batch: Example) -> Example:
+    """A batch of records -> Examples with their pictures still encoded."""
+    return {**reading.store.parse(batch[RECORD]), EPOCH: batch[EPOCH]}
+
+
+def decode(reading: Reading, element: Example) -> Example:
+    """One record -> an Example at the model's size."""
     need = reading.need
-
-    def decode(element: Example) -> Example:
-        example = {**reading.store.parse(element[RECORD]), EPOCH: element[EPOCH]}
-        picture = preprocess.decode_picture(example[IMAGE], need.format.channels)
-        if need.crop is None:
-            return {**example, IMAGE: preprocess.fit_picture(picture, need.format)}
-        keys = random.keys(example[ID], example[EPOCH], reading.seed)
-        window = need.crop.window(keys, tf.shape(picture)[0], tf.shape(picture)[1])
-        return {**example, IMAGE: preprocess.crop_and_fit(picture, window, need.format)}
-
-    examples = batches.unbatch().map(decode, num_parallel_calls=reading.threads, deterministic=True)
-    return examples.batch(reading.element_size, drop_remainder=True)
+    example = {**reading.store.parse(element[RECORD]), EPOCH: element[EPOCH]}
+    if need.crop is None:
+        return fit_example(example, need.format, reading.scaled)
+    size = preprocess.picture_size(example[IMAGE])
+    keys = random.keys(example[ID], example[EPOCH], reading.seed)
+    window = need.crop.window(keys, size[0], size[1])
+    picture, part = preprocess.decode_window(example[IMAGE], window, need.format, reading.scaled)
+    if is_marked(example):
+        example = fit_marks(example, size, window, need.format, need.crop.min_visible)
+    return {**example, IMAGE: preprocess.crop_and_fit(picture, part, need.format)}
 
 
-def crop_batch(pictures: tf.Tensor, crop: RandomResizedCrop, keys: tf.Tensor, format: PictureFormat) -> tf.Tensor:
-    """A random window of each picture of one size: uint8 [B,h,w,C] -> uint8 [B,H,W,C]."""
+def crop_batch(examples: Example, crop: RandomResizedCrop, keys: tf.Tensor, format: PictureFormat) -> Example:
+    """A random window of each example, for pictures of one size: `image` uint8 [B,h,w,C] -> uint8 [B,H,W,C]."""
+    pictures = examples[IMAGE]
     height, width = pictures.shape[1:3]
     windows = crop.window(keys, height, width)
+    moved = apply_window(examples, windows, crop.min_visible)
     if height <= format.height and width <= format.width:
-        return enlarge(pictures, windows, (format.height, format.width))
-    return tf.map_fn(
+        return {**moved, IMAGE: enlarge(pictures, windows, (format.height, format.width), OpenCV())}
+    cropped = tf.map_fn(
         lambda pair: preprocess.crop_and_fit(pair[0], pair[1], format),
         (pictures, windows),
         fn_output_signature=tf.TensorSpec(format.shape, tf.uint8),
     )
+    return {**moved, IMAGE: cropped}

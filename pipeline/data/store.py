@@ -5,6 +5,7 @@ so that `tfds.builder_from_directory` reads it too, and with
     convoy.json      what this class knows: DataInfo, shards, statistics, warnings
     splits.csv       id, split of every example, which `data.splits.file` takes
     quarantine.csv   id, where, reason of every picture that was left out
+    objects_left_out.csv   the same of every object that was left out of its picture, where there are objects
 """
 
 from __future__ import annotations
@@ -16,14 +17,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from models.stack import tf
-from pipeline.data.example import ID, IMAGE, LABEL, LABELS, TEXT, VALUE, DataInfo, Example
+from pipeline.data.example import (
+    BOXES,
+    CLASSES,
+    CORNERS,
+    CROWD,
+    DIFFICULT,
+    ID,
+    IMAGE,
+    LABEL,
+    LABELS,
+    LABELS_UNKNOWN,
+    MASK,
+    MASKS,
+    NO_OBJECT,
+    POINTS,
+    TEXT,
+    VALUE,
+    DataInfo,
+    Example,
+)
 from pipeline.data.records import Shard
 from pipeline.errors import ConvoyError, DataError, nearest
+from pipeline.locations import size_of, text_stream
 
 CONTENT = "convoy.json"
 SPLIT_FILE = "splits.csv"
 QUARANTINE = "quarantine.csv"
+OBJECTS_LEFT_OUT = "objects_left_out.csv"
+
+OF_OBJECTS = {BOXES, CLASSES, CORNERS, POINTS, DIFFICULT, CROWD, MASKS}
+FLAGS = {DIFFICULT, CROWD}
 
 
 @contextmanager
@@ -74,7 +101,7 @@ class Store:
             raise DataError(f"{path} is not a prepared data set ({error}). Run `convoy prepare` again.") from error
         for shard in store._shards:
             shard_file = path / shard.file
-            if not shard_file.is_file() or shard_file.stat().st_size != shard.bytes:
+            if not shard_file.is_file() or size_of(shard_file) != shard.bytes:
                 raise DataError(f"{shard_file} is missing or cut short. Remove {path} and run `convoy prepare` again.")
         return store
 
@@ -95,34 +122,71 @@ class Store:
     def parse(self, serialized: tf.Tensor) -> Example:
         """A record, string [], -> an Example with its picture still encoded; or records, string [B], -> a batch.
 
-        `label`, `value` and `text` are as in `data.example`; `labels` is float32 [K] with 1 where the class is present.
+        All fields are as in `data.example`, with the masks encoded as well. Objects fill up to `DataInfo.max_objects`.
         """
         specification = {name: self._specification(name) for name in self.info.fields}
         one = serialized.shape.rank == 0
         parse = tf.io.parse_single_example if one else tf.io.parse_example
         example = parse(serialized, specification)
         if LABELS in example:
-            present = tf.sparse.to_indicator(example[LABELS], len(self.info.class_names))
-            example[LABELS] = tf.cast(tf.ensure_shape(present, self._shape(one)), tf.float32)
+            example[LABELS] = tf.cast(self._indicator(example[LABELS], one), tf.float32)
+        if LABELS_UNKNOWN in example:
+            unknown = self._indicator(example.pop(LABELS_UNKNOWN), one)
+            example[LABELS] = tf.where(unknown, np.float32("nan"), example[LABELS])
+        for name in OF_OBJECTS & example.keys():
+            filled = self._filled_up(example[name], specification[name], one)
+            example[name] = tf.cast(filled, tf.bool) if name in FLAGS else filled
         return example
 
     def _specification(self, name: str) -> Any:
+        if name in OF_OBJECTS:
+            return self._object_specification(name)
         return {
             ID: tf.io.FixedLenFeature([], tf.string),
             IMAGE: tf.io.FixedLenFeature([], tf.string),
             TEXT: tf.io.FixedLenFeature([], tf.string),
+            MASK: tf.io.FixedLenFeature([], tf.string),
             LABEL: tf.io.FixedLenFeature([], tf.int64),
             LABELS: tf.io.VarLenFeature(tf.int64),
+            LABELS_UNKNOWN: tf.io.VarLenFeature(tf.int64),
             VALUE: tf.io.FixedLenFeature([len(self.info.value_names)], tf.float32),
         }[name]
 
-    def _shape(self, one: bool) -> list[int | None]:
+    def _object_specification(self, name: str) -> tf.io.FixedLenSequenceFeature:
+        shape, dtype, nothing = {
+            BOXES: ([4], tf.float32, 0.0),
+            CLASSES: ([], tf.int64, NO_OBJECT),
+            CORNERS: ([4, 2], tf.float32, 0.0),
+            POINTS: ([self.info.num_points, 3], tf.float32, 0.0),
+            DIFFICULT: ([], tf.int64, 0),
+            CROWD: ([], tf.int64, 0),
+            MASKS: ([], tf.string, ""),
+        }[name]
+        return tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=True, default_value=nothing)
+
+    def _filled_up(self, values: tf.Tensor, specification: tf.io.FixedLenSequenceFeature, one: bool) -> tf.Tensor:
+        """Values [n, ...] or [B, n, ...] of objects -> [N, ...] or [B, N, ...], with what stands for no object."""
+        axis, count = (0, self.info.max_objects) if one else (1, self.info.max_objects)
+        missing = [[0, 0]] * axis + [[0, count - tf.shape(values)[axis]]] + [[0, 0]] * len(specification.shape)
+        nothing = tf.constant(specification.default_value, specification.dtype)
+        filled = tf.pad(values, missing, constant_values=nothing)
+        return tf.ensure_shape(filled, [*[None] * axis, count, *specification.shape])
+
+    def _indicator(self, indices: tf.SparseTensor, one: bool) -> tf.Tensor:
+        """Class indices -> bool [K] or [B, K]."""
         classes = len(self.info.class_names)
-        return [classes] if one else [None, classes]
+        return tf.ensure_shape(tf.sparse.to_indicator(indices, classes), [classes] if one else [None, classes])
 
     def quarantine(self) -> list[dict[str, str]]:
         """The pictures that were left out: `id`, `where`, `reason`."""
-        with (self.path / QUARANTINE).open(encoding="utf-8", newline="") as stream:
+        return self._rows(QUARANTINE)
+
+    def objects_left_out(self) -> list[dict[str, str]]:
+        """The objects that were left out of their pictures: `id`, `where`, `reason`."""
+        return self._rows(OBJECTS_LEFT_OUT) if CLASSES in self.info.fields else []
+
+    def _rows(self, name: str) -> list[dict[str, str]]:
+        with text_stream(self.path / name, "r") as stream:
             return list(csv.DictReader(stream))
 
     def warnings(self) -> list[str]:
@@ -133,9 +197,10 @@ class Store:
         """Plain values for the report.
 
         By split: `examples`; `image_bytes`; `picture_sizes`: least height and width, largest height and width;
-        `class_counts`: class name -> count; `values`: target -> `mean`, `std`, `min`, `max`.
+        `class_counts`: class name -> count; `values`: target -> `mean`, `std`, `min`, `max`; `objects`: `count`,
+        `mean_per_picture`, `most_in_a_picture`, `pictures_without`.
         For all: `channels`: 1 or 3; `changes`: what was done to pictures (`kept`, `TIFF file`, ...) -> how many;
-        `quarantine`: how many were left out; `warnings`.
+        `quarantine`, `objects_left_out`: how many were left out; `warnings`.
         """
         return dict(self._content["statistics"])
 

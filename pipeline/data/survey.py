@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.example import SPLITS, RawExample
+from pipeline.data.example import ID, IMAGE, MASK, SPLITS, TEXT, RawExample
+from pipeline.data.number_target import Numbers
+from pipeline.data.object_target import Objects, Regions
 from pipeline.data.sources import DataSource
 from pipeline.data.sources.base import shortened
 from pipeline.data.splits import UNNAMED, Splits, assign, key_of, read_split_file
-from pipeline.data.targets import NoTarget, Target, target_for
+from pipeline.data.targets import AnyClasses, MissingLabels, NoTarget, OneClass, Target
 from pipeline.errors import DataError
 
 Progress = Callable[[int, int | None], None]
@@ -31,7 +33,9 @@ class Survey:
         sizes: int64 [n], bytes of the pictures as they come.
         strata: int64 [n], which examples are alike.
         target: what is learned.
-        has_text: whether every example has text.
+        has_text: whether any example has text.
+        without_text: how many of them have none.
+        has_mask: whether any example has a mask.
     """
 
     keys: np.ndarray
@@ -40,9 +44,18 @@ class Survey:
     strata: np.ndarray
     target: Target
     has_text: bool
+    has_mask: bool
+    without_text: int = 0
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What every example of the store holds."""
+        text = (TEXT,) if self.has_text else ()
+        mask = (MASK,) if self.has_mask else ()
+        return (ID, IMAGE, *self.target.fields, *text, *mask)
 
 
-def survey(source: DataSource, progress: Progress) -> Survey:
+def survey(source: DataSource, progress: Progress, missing_labels: MissingLabels = "refuse") -> Survey:
     """Goes through all examples once, without reading pictures that are files of their own.
 
     Raises:
@@ -50,20 +63,37 @@ def survey(source: DataSource, progress: Progress) -> Survey:
     """
     keys, given, sizes = array("Q"), array("b"), array("q")
     target: Target = NoTarget()
-    has_text = True
+    with_text, has_mask = 0, False
     for count, example in enumerate(source.examples()):
         if count == 0:
-            target = target_for(example, source.class_names(), source.value_names())
+            target = _target(example, source, missing_labels)
         target.collect(example)
         keys.append(key_of(example.id))
         given.append(UNNAMED if example.split is None else SPLITS.index(example.split))
         sizes.append(_size(example))
-        has_text = has_text and example.text is not None
+        with_text += bool(example.text)
+        has_mask = has_mask or example.mask is not None
         progress(count + 1, None)
     if not keys:
         raise DataError("The source holds no pictures. Check data.source.")
     _require_unique(np.array(keys), source.examples())
-    return Survey(np.array(keys), np.array(given), np.array(sizes), target.strata(), target, has_text)
+    without = len(keys) - with_text
+    arrays = np.array(keys), np.array(given), np.array(sizes), target.strata()
+    return Survey(*arrays, target, with_text > 0, has_mask, without)
+
+
+def _target(example: RawExample, source: DataSource, missing_labels: MissingLabels) -> Target:
+    """The Target of a source, known by what its first example holds."""
+    names = source.class_names()
+    if example.objects is not None:
+        return Objects(names)
+    if example.label is not None:
+        return OneClass(names, missing_labels)
+    if example.labels is not None:
+        return AnyClasses(names, missing_labels)
+    if example.value is not None:
+        return Numbers(source.value_names(), missing_labels)
+    return NoTarget() if example.mask is None else Regions(names)
 
 
 def assigned(surveyed: Survey, settings: Splits) -> tuple[np.ndarray, list[str]]:

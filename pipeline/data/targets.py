@@ -1,4 +1,5 @@
-"""What is learned from a picture: one class, any number of classes, numbers, or nothing. One class of this file each.
+"""What is learned from a picture: one class, any number of classes, numbers, or nothing. One class of this
+file each; numbers and objects have files of their own.
 
 A Target goes through all examples twice: `collect` while they are surveyed, `encode` while they are written.
 n = examples, K = classes or numbers.
@@ -9,19 +10,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from pipeline.data.example import LABEL, LABELS, SPLITS, TRAIN, VALUE, RawExample
+from pipeline.data.example import LABEL, LABELS, LABELS_UNKNOWN, SPLITS, TRAIN, RawExample
 from pipeline.data.sources.base import natural_order, shortened
 from pipeline.errors import DataError, nearest
 
 MissingClasses = Literal["auto", "refuse", "warn"]
-MOST_STRATA = 10
-LEAST_IN_STRATUM = 10
-LARGEST = float(np.finfo(np.float32).max)
+MissingLabels = Literal["refuse", "mask"]
+UNKNOWN = -1
+"""In place of a class that is not known."""
+ADVICE = "Fill it in, remove the row, or set data.missing_labels=mask to learn from what is known."
 
 
 class Target(ABC):
@@ -29,6 +32,11 @@ class Target(ABC):
 
     field: str | None
     """The Example's field that it becomes."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """All fields of the Example that it becomes."""
+        return () if self.field is None else (self.field,)
 
     @abstractmethod
     def collect(self, example: RawExample) -> None:
@@ -45,6 +53,16 @@ class Target(ABC):
     @abstractmethod
     def features(self) -> dict[str, Any]:
         """The same as TFDS features, by field name."""
+
+    def light(self) -> Self:
+        """A copy that can `encode` and has forgotten what it collected: small enough to be sent to other machines."""
+        light = copy(self)
+        vars(light).update({name: array(held.typecode) for name, held in vars(self).items() if isinstance(held, array)})
+        return light
+
+    def leave_out(self, index: int, number: int) -> None:
+        """No longer counts one of an example's objects, for targets that count objects."""
+        return
 
     def check(self, codes: np.ndarray, missing: MissingClasses) -> list[str]:
         """Looks whether all can be learned, given each example's place in SPLITS, int8 [n].
@@ -92,17 +110,23 @@ class ClassTarget(Target):
 
     Args:
         names: the classes in index order where the source knows them, else None: those that occur, sorted.
+        missing_labels: what to do where a label is not known.
     """
 
-    def __init__(self, names: Sequence[str] | None):
+    def __init__(self, names: Sequence[str] | None, missing_labels: MissingLabels = "refuse"):
         self._given = names
+        self._refuses = missing_labels == "refuse"
         self._first_seen: dict[str, int] = {name: index for index, name in enumerate(names or ())}
         self._seen = array("i")
 
     def _see(self, name: str, where: str) -> None:
+        self._seen.append(self._number(name, where))
+
+    def _number(self, name: str, where: str) -> int:
+        """In which order the class was first seen."""
         if self._given is not None and name not in self._first_seen:
             raise DataError(f"{where}: the class {name!r} is not one of the source's. {nearest(name, self._given)}")
-        self._seen.append(self._first_seen.setdefault(name, len(self._first_seen)))
+        return self._first_seen.setdefault(name, len(self._first_seen))
 
     def class_names(self) -> tuple[str, ...]:
         """The classes in index order."""
@@ -114,8 +138,8 @@ class ClassTarget(Target):
         return {name: place for place, name in enumerate(self.class_names())}
 
     def indices(self) -> np.ndarray:
-        """int64: the index of every class name collected, in the order they came."""
-        final = np.array([self.index[name] for name in self._first_seen], np.int64)
+        """int64: the index of every class name collected, in the order they came; UNKNOWN where it is not known."""
+        final = np.array([*(self.index[name] for name in self._first_seen), UNKNOWN], np.int64)
         return final[np.frombuffer(self._seen, np.int32)] if self._seen else np.zeros(0, np.int64)
 
     @abstractmethod
@@ -158,15 +182,28 @@ class OneClass(ClassTarget):
     def collect(self, example: RawExample) -> None:
         if example.label is None:
             raise DataError(f"{example.where}: no label, but other examples have one. Label it or remove it.")
-        self._see(example.label, example.where)
+        if example.label:
+            self._see(example.label, example.where)
+        elif self._refuses:
+            raise DataError(f"{example.where}: the label is empty. {ADVICE}")
+        else:
+            self._seen.append(UNKNOWN)
 
     def strata(self) -> np.ndarray:
         return self.indices()
 
+    def unknown(self) -> np.ndarray:
+        """bool [n]: whether the class is not known."""
+        return self.indices() == UNKNOWN
+
     def counts(self, chosen: np.ndarray) -> np.ndarray:
-        return np.bincount(self.indices()[chosen], minlength=len(self.class_names()))
+        return np.bincount(self.indices()[chosen & ~self.unknown()], minlength=len(self.class_names()))
+
+    def description(self, codes: np.ndarray) -> dict[str, Any]:
+        return {**super().description(codes), **unknown_counts(self.unknown(), codes)}
 
     def check(self, codes: np.ndarray, missing: MissingClasses) -> list[str]:
+        require_known(~self.unknown(), codes, "label")
         shown = np.flatnonzero(self.counts(codes == SPLITS.index(TRAIN)))
         if len(shown) < 2:
             names = [self.class_names()[index] for index in shown]
@@ -174,10 +211,10 @@ class OneClass(ClassTarget):
                 f"The training pictures show {len(shown)} class{'' if len(shown) == 1 else 'es'} ({shortened(names)}), "
                 "expected at least 2. Add pictures of another class, or point data.source.path one folder higher."
             )
-        return self._answer_to_absent(codes, refuse=missing != "warn")
+        return [*self._answer_to_absent(codes, refuse=missing != "warn"), *unknown_warnings(self.unknown(), codes)]
 
     def encode(self, example: RawExample) -> dict[str, list[int] | np.ndarray]:
-        return {LABEL: [self.index[example.label or ""]]}
+        return {LABEL: [self.index[example.label] if example.label else UNKNOWN]}
 
     def features(self) -> dict[str, Any]:
         import tensorflow_datasets as tfds
@@ -190,17 +227,41 @@ class AnyClasses(ClassTarget):
 
     field = LABELS
 
-    def __init__(self, names: Sequence[str] | None):
-        super().__init__(names)
+    def __init__(self, names: Sequence[str] | None, missing_labels: MissingLabels = "refuse"):
+        super().__init__(names, missing_labels)
         self._lengths = array("i")
+        self._incomplete = array("i")  # numbers of the examples of which some class is not known
+        self._has_unknown = False
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """`labels`, and which of them are not known where there are any."""
+        return (LABELS, LABELS_UNKNOWN) if self._has_unknown else (LABELS,)
 
     def collect(self, example: RawExample) -> None:
         if example.labels is None:
             raise DataError(f"{example.where}: no list of labels, but other examples have one. An empty list is valid.")
+        if example.labels_unknown:
+            self._note_unknown(example)
         names = sorted(set(example.labels))
         self._lengths.append(len(names))
         for name in names:
             self._see(name, example.where)
+
+    def _note_unknown(self, example: RawExample) -> None:
+        names = list(example.labels_unknown)
+        if self._refuses:
+            raise DataError(f"{example.where}: it is not known whether the picture shows {shortened(names)}. {ADVICE}")
+        for name in names:
+            self._number(name, example.where)
+        self._incomplete.append(len(self._lengths))
+        self._has_unknown = True
+
+    def unknown(self) -> np.ndarray:
+        """bool [n]: whether any class is not known."""
+        unknown = np.zeros(len(self._lengths), bool)
+        unknown[np.array(self._incomplete, np.int64)] = True
+        return unknown
 
     def _owners(self) -> np.ndarray:
         """int64: the example that each collected class name belongs to."""
@@ -221,95 +282,49 @@ class AnyClasses(ClassTarget):
     def check(self, codes: np.ndarray, missing: MissingClasses) -> list[str]:
         if not self.class_names():
             raise DataError("No picture has any label. Check data.source: is it the right column, the right separator?")
-        return self._answer_to_absent(codes, refuse=missing == "refuse")
-
-    def encode(self, example: RawExample) -> dict[str, list[int] | np.ndarray]:
-        return {LABELS: sorted({self.index[name] for name in example.labels or ()})}
-
-    def features(self) -> dict[str, Any]:
-        import tensorflow_datasets as tfds
-
-        return {LABELS: tfds.features.Sequence(tfds.features.ClassLabel(names=self.class_names()))}
-
-
-class Numbers(Target):
-    """K numbers a picture.
-
-    Args:
-        names: what they are called.
-    """
-
-    field = VALUE
-
-    def __init__(self, names: Sequence[str]):
-        self._names = tuple(names)
-        self._values = array("d")
-        self._bad: list[str] = []
-
-    def collect(self, example: RawExample) -> None:
-        values = example.value
-        if values is None or len(values) != len(self._names):
-            raise DataError(f"{example.where}: expected {len(self._names)} numbers, got {values}.")
-        if not all(abs(value) <= LARGEST for value in values):  # false for NaN
-            self._bad.append(f"{example.where} ({', '.join(map(str, values))})")
-        self._values.extend(values)
-
-    def values(self) -> np.ndarray:
-        """float64 [n, K]."""
-        return np.frombuffer(self._values, np.float64).reshape(-1, len(self._names))
-
-    def strata(self) -> np.ndarray:
-        """The tenth of all examples that the first number falls into, 0..9; fewer parts if there are few examples."""
-        self._require_finite()
-        first = self.values()[:, 0]
-        parts = min(max(len(first) // LEAST_IN_STRATUM, 1), MOST_STRATA)
-        borders = np.quantile(first, np.arange(1, parts) / parts)
-        return np.searchsorted(borders, first, side="right").astype(np.int64)
-
-    def _require_finite(self) -> None:
-        if self._bad:
-            raise DataError(
-                f"{len(self._bad)} examples have a target that is not a finite number: {shortened(self._bad)}. "
-                "Fill in the cells or remove the rows."
-            )
-
-    def encode(self, example: RawExample) -> dict[str, list[int] | np.ndarray]:
-        return {VALUE: np.array(example.value, np.float32)}
-
-    def features(self) -> dict[str, Any]:
-        import tensorflow_datasets as tfds
-
-        return {VALUE: tfds.features.Tensor(shape=(len(self._names),), dtype=np.float32)}
-
-    def statistics(self, codes: np.ndarray) -> dict[str, Any]:
-        training = self.values()[codes == SPLITS.index(TRAIN)]
-        deviation = training.std(axis=0)
-        return {
-            "value_names": self._names,
-            "value_mean": tuple(training.mean(axis=0).tolist()),
-            "value_std": tuple(np.where(deviation > 0, deviation, 1.0).tolist()),
-        }
+        return [*self._answer_to_absent(codes, refuse=missing == "refuse"), *unknown_warnings(self.unknown(), codes)]
 
     def description(self, codes: np.ndarray) -> dict[str, Any]:
-        columns = {split: self.values()[chosen].T for split, chosen in members(codes).items()}
-        spreads = {split: dict(zip(self._names, map(_spread, rows), strict=True)) for split, rows in columns.items()}
-        return {"values": spreads}
+        return {**super().description(codes), **unknown_counts(self.unknown(), codes)}
+
+    def encode(self, example: RawExample) -> dict[str, list[int] | np.ndarray]:
+        columns = {LABELS: example.labels or (), LABELS_UNKNOWN: example.labels_unknown}
+        return {field: sorted({self.index[name] for name in columns[field]}) for field in self.fields}
+
+    def features(self) -> dict[str, Any]:
+        import tensorflow_datasets as tfds
+
+        classes = tfds.features.Sequence(tfds.features.ClassLabel(names=self.class_names()))
+        return dict.fromkeys(self.fields, classes)
 
 
-def _spread(values: np.ndarray) -> dict[str, float]:
-    figures = {"mean": values.mean(), "std": values.std(), "min": values.min(), "max": values.max()}
-    return {name: float(figure) for name, figure in figures.items()}
+def require_known(known: np.ndarray, codes: np.ndarray, what: str) -> None:
+    """Raises DataError where a split has no example of which something is known, bool [n]."""
+    for split, chosen in members(codes).items():
+        if not known[chosen].any():
+            raise DataError(
+                f"No example of the split {split!r} has a {what}. Label some, or leave the split out with "
+                f"data.exclude_splits=[{split}]."
+            )
+
+
+def unknown_counts(unknown: np.ndarray, codes: np.ndarray) -> dict[str, dict[str, int]]:
+    """`labels_unknown`: split -> how many of its examples lack a label, bool [n]; nothing where none does."""
+    counts = {split: int(np.count_nonzero(unknown[chosen])) for split, chosen in members(codes).items()}
+    return {LABELS_UNKNOWN: counts} if any(counts.values()) else {}
+
+
+def unknown_warnings(unknown: np.ndarray, codes: np.ndarray) -> list[str]:
+    """A warning where examples lack a label."""
+    counted = unknown_counts(unknown, codes).get(LABELS_UNKNOWN, {})
+    named = ", ".join(
+        f"{count} of {np.count_nonzero(codes == SPLITS.index(split))} {split}" for split, count in counted.items()
+    )
+    return (
+        [f"Labels are missing in {named} examples; what is not known is left out of loss and metrics."] if named else []
+    )
 
 
 def members(codes: np.ndarray) -> dict[str, np.ndarray]:
     """Split -> bool [n], for the splits that have examples, given each example's place in SPLITS, int8 [n]."""
     return {split: codes == code for code, split in enumerate(SPLITS) if np.any(codes == code)}
-
-
-def target_for(example: RawExample, class_names: Sequence[str] | None, value_names: Sequence[str]) -> Target:
-    """The Target of a source, known by what its first example holds."""
-    if example.label is not None:
-        return OneClass(class_names)
-    if example.labels is not None:
-        return AnyClasses(class_names)
-    return NoTarget() if example.value is None else Numbers(value_names)

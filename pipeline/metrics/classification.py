@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.data.example import LABEL
+from pipeline.data.example import ID, LABEL
 from pipeline.metrics import bootstrap
 from pipeline.metrics.base import Arrays, Evaluator, Mistake
 from pipeline.metrics.collected import Collected, same_kind
@@ -25,9 +25,9 @@ TOP = 5
 class ClassificationEvaluator(Evaluator):
     """Scores softmax answers against one label a picture.
 
-    `examples`: `id` [B], `label` int [B]. `predictions`: `scores` float [B, K], each row a distribution (those of a
-    quantized model may miss a sum of 1 slightly; log loss normalises them). A class that no example of the split holds
-    has None for its measures and stays out of every mean.
+    `examples`: `id` [B], `label` int [B], -1 where not known: these do not count. `predictions`: `scores` float [B, K],
+    each row a distribution (those of a quantized model may miss a sum of 1 slightly; log loss normalises them). A class
+    that no example of the split holds has None for its measures and stays out of every mean.
 
     Args:
         class_names: in index order, [K].
@@ -39,7 +39,11 @@ class ClassificationEvaluator(Evaluator):
 
     def update(self, examples: Arrays, predictions: Arrays) -> None:
         """Adds a batch."""
-        self._seen.add(examples, predictions)
+        known = np.asarray(examples[LABEL]) >= 0
+        self._seen.add(
+            {name: np.asarray(examples[name])[known] for name in (ID, LABEL)},
+            {name: np.asarray(values)[known] for name, values in predictions.items()},
+        )
 
     def result(self) -> dict[str, Any]:
         """Shares are 0..1; `top_5` counts a label among the 5 (or K, if fewer) highest scores."""

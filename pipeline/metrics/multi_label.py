@@ -32,14 +32,15 @@ def choose_thresholds(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     quantized model does not turn answers over.
 
     Args:
-        labels: [N, K], 1 where the class is present, else 0.
+        labels: [N, K], 1 where the class is present, else 0; NaN where not known.
         scores: float [N, K], 0..1.
 
     Returns:
         float64 [K]; 0.5 for a class that no example holds.
     """
-    columns = zip(np.asarray(labels, bool).T, np.asarray(scores, np.float64).T, strict=True)
-    return np.array([_threshold(present, values) for present, values in columns])
+    labels, scores = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
+    known = np.isfinite(labels)
+    return np.array([_threshold(labels[row, k] > 0, scores[row, k]) for k, row in enumerate(known.T)])
 
 
 def _threshold(present: np.ndarray, scores: np.ndarray) -> float:
@@ -57,8 +58,9 @@ def _threshold(present: np.ndarray, scores: np.ndarray) -> float:
 class MultiLabelEvaluator(Evaluator):
     """Scores sigmoid answers against any number of labels a picture.
 
-    `examples`: `id` [B], `labels` [B, K] of 0 and 1. `predictions`: `scores` float [B, K], 0..1. A class that no
-    example of the split holds has None for its measures and stays out of every mean over classes.
+    `examples`: `id` [B], `labels` [B, K] of 0 and 1, NaN where not known, which does not count. `predictions`: `scores`
+    float [B, K], 0..1. A class that no example of the split holds has None for its measures and stays out of every mean
+    over classes.
 
     Args:
         class_names: in index order, [K].
@@ -83,15 +85,15 @@ class MultiLabelEvaluator(Evaluator):
         return tuple(choose_thresholds(self._seen.truth(), self._seen.answers()).tolist())
 
     def result(self) -> dict[str, Any]:
-        """All measures are 0..1; `exact_match` is the share of pictures whose whole set of classes is right."""
+        """All measures are 0..1; `exact_match` is the share of pictures whose whole set of (known) classes is right."""
         if self._seen.overflows:
             return self._seen.overflow("mean_average_precision")
-        present, scores, answers = self._present(), self._scores(), self._answers()
+        present, known, scores = self._present(), self._known(), self._scores()
         once = np.ones((1, len(scores)))
         return {
-            "mean_average_precision": float(mean_average_precision(present, scores, once)[0]),
+            "mean_average_precision": float(mean_average_precision(present, scores, once, known)[0]),
             **self._f1(),
-            "exact_match": float((present == answers).all(axis=1).mean()),
+            "exact_match": 1.0 - float(self._wrong()[known.any(axis=1)].any(axis=1).mean()),
             "roc_auc": mean_of_known(roc_auc(*column) for column in self._columns()),
             "num_examples": len(scores),
             "intervals": {"mean_average_precision": self._interval()},
@@ -117,15 +119,15 @@ class MultiLabelEvaluator(Evaluator):
         return {
             "Precision and recall": plots.precision_recall(columns),
             "Average precision per class": plots.bars(precisions),
-            "Reliability": plots.reliability(self._scores().ravel(), self._present().ravel()),
+            "Reliability": plots.reliability(self._scores()[self._known()], self._present()[self._known()]),
         }
 
     def mistakes(self, most: int) -> list[Mistake]:
         """Pictures with a wrong set of classes, by the cross-entropy of the whole answer."""
-        present, scores, answers = self._present(), self._scores(), self._answers()
+        present, known, scores, answers = self._present(), self._known(), self._scores(), self._answers()
         right = np.clip(np.where(present, scores, 1.0 - scores), 1e-7, 1.0)
-        badness = -np.log(right).mean(axis=1)
-        wrong = np.flatnonzero((present != answers).any(axis=1))
+        badness = np.where(known, -np.log(right), 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        wrong = np.flatnonzero(self._wrong().any(axis=1))
         worst = wrong[np.argsort(-badness[wrong], kind="stable")][:most]
         return [
             Mistake(
@@ -140,6 +142,12 @@ class MultiLabelEvaluator(Evaluator):
     def _present(self) -> np.ndarray:
         return self._seen.truth() > 0
 
+    def _known(self) -> np.ndarray:
+        return np.isfinite(self._seen.truth())
+
+    def _wrong(self) -> np.ndarray:
+        return (self._present() != self._answers()) & self._known()
+
     def _scores(self) -> np.ndarray:
         return self._seen.answers().astype(np.float64)
 
@@ -147,25 +155,27 @@ class MultiLabelEvaluator(Evaluator):
         return self._scores() >= self._thresholds
 
     def _columns(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(present bool [N], scores [N]) per class."""
-        return list(zip(self._present().T, self._scores().T, strict=True))
+        """(present bool [n], scores [n]) per class, of the examples for which it is known."""
+        present, scores = self._present(), self._scores()
+        return [(present[row, k], scores[row, k]) for k, row in enumerate(self._known().T)]
 
     def _interval(self) -> list[float]:
-        present, scores = self._present(), self._scores()
+        present, known, scores = self._present(), self._known(), self._scores()
         return bootstrap.interval(
-            lambda weights: mean_average_precision(present, scores, weights), len(scores), draws=DRAWS
+            lambda weights: mean_average_precision(present, scores, weights, known), len(scores), draws=DRAWS
         )
 
     def _f1(self) -> dict[str, float]:
         from sklearn.metrics import f1_score
 
-        micro = f1_score(self._present().ravel(), self._answers().ravel(), zero_division=0)
+        known = self._known()
+        micro = f1_score(self._present()[known], self._answers()[known], zero_division=0)
         macro = mean_of_known(measures["f1"] for measures in self._per_class().values())
         return {"macro_f1": 0.0 if macro is None else macro, "micro_f1": float(micro)}
 
     def _per_class(self) -> dict[str, dict[str, float | int | None]]:
-        columns = zip(self._names, self._present().T, self._scores().T, self._answers().T, strict=True)
-        return {name: _measures(present, scores, answers) for name, present, scores, answers in columns}
+        columns = zip(self._names, self._columns(), self._thresholds, strict=True)
+        return {name: _measures(present, scores, scores >= limit) for name, (present, scores), limit in columns}
 
     def _listed(self, chosen: np.ndarray, scores: np.ndarray | None = None) -> str:
         names = [

@@ -25,7 +25,8 @@ SAME_ANSWER = 0.05
 class RegressionEvaluator(Evaluator):
     """Scores predicted numbers.
 
-    `examples`: `id` [B], `value` float [B, K]. `predictions`: `values` float [B, K]. Both in the targets' own units.
+    `examples`: `id` [B], `value` float [B, K], NaN where not known, which does not count. `predictions`: `values` float
+    [B, K]. Both in the targets' own units.
 
     Args:
         value_names: of the K targets.
@@ -44,14 +45,13 @@ class RegressionEvaluator(Evaluator):
         if self._seen.overflows:
             return self._seen.overflow("mean_absolute_error")
         per_target = {name: self._measures(k) for k, name in enumerate(self._names)}
-        errors = np.abs(self._errors()).mean(axis=1)
         r2 = [measures["r2"] for measures in per_target.values() if measures["r2"] is not None]
         return {
-            "mean_absolute_error": float(errors.mean()),
+            "mean_absolute_error": float(self._mean_errors(np.ones((1, len(self._truth()))))[0]),
             "rmse": float(np.mean([measures["rmse"] for measures in per_target.values()])),
             "r2": float(np.mean(r2)) if r2 else None,
-            "num_examples": len(errors),
-            "intervals": {"mean_absolute_error": bootstrap.mean_interval(errors)},
+            "num_examples": len(self._truth()),
+            "intervals": {"mean_absolute_error": bootstrap.interval(self._mean_errors, len(self._truth()))},
             "per_target": per_target,
         }
 
@@ -68,15 +68,15 @@ class RegressionEvaluator(Evaluator):
 
         figures: dict[str, Figure] = {}
         for k, name in enumerate(self._names):
-            truth, values = self._truth()[:, k], self._values()[:, k]
+            truth, values = self._column(k)
             figures[f"{name}, predicted and true"] = plots.predicted_and_true(truth, values)
             figures[f"{name}, errors"] = plots.errors(values - truth)
         return figures
 
     def mistakes(self, most: int) -> list[Mistake]:
         """The largest errors, measured in standard deviations of the truth so that targets compare."""
-        badness = (np.abs(self._errors()) / self._spread()).max(axis=1)
-        worst = np.argsort(-badness, kind="stable")[:most]
+        badness = np.where(self._known(), np.abs(self._errors()) / self._spread(), -1.0).max(axis=1)
+        worst = np.argsort(-badness, kind="stable")[: min(most, int((badness >= 0).sum()))]
         return [
             Mistake(
                 id=self._seen.ids[row],
@@ -93,18 +93,34 @@ class RegressionEvaluator(Evaluator):
     def _values(self) -> np.ndarray:
         return self._seen.answers().astype(np.float64).reshape(-1, len(self._names))
 
+    def _known(self) -> np.ndarray:
+        return np.isfinite(self._truth())
+
     def _errors(self) -> np.ndarray:
         return self._values() - self._truth()
 
+    def _column(self, target: int) -> tuple[np.ndarray, np.ndarray]:
+        """(truth, values) of one target, [n] each, where it is known."""
+        known = self._known()[:, target]
+        return self._truth()[known, target], self._values()[known, target]
+
+    def _mean_errors(self, weights: np.ndarray) -> np.ndarray:
+        """The mean over the targets of their mean absolute errors, from weights [D, N] -> [D]."""
+        known = self._known()
+        sums = weights @ np.where(known, np.abs(self._errors()), 0.0)
+        counts = weights @ known.astype(np.float64)
+        held = np.maximum((counts > 0).sum(axis=1), 1)  # a draw may miss all that is known of a target
+        return (sums / np.maximum(counts, 1e-12)).sum(axis=1) / held
+
     def _spread(self) -> np.ndarray:
         """Standard deviation of the truth [K]; 1 where it does not vary."""
-        spread = self._truth().std(axis=0)
+        spread = np.array([self._column(k)[0].std() for k in range(len(self._names))])
         return np.where(spread > 0, spread, 1.0)
 
     def _measures(self, target: int) -> dict[str, float | None]:
         from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-        truth, values = self._truth()[:, target], self._values()[:, target]
+        truth, values = self._column(target)
         return {
             "mean_absolute_error": float(mean_absolute_error(truth, values)),
             "rmse": float(root_mean_squared_error(truth, values)),
@@ -113,6 +129,7 @@ class RegressionEvaluator(Evaluator):
         }
 
     def _listed(self, values: np.ndarray) -> str:
-        if len(self._names) == 1:
-            return f"{values[0]:.4g}"
-        return ", ".join(f"{name} {value:.4g}" for name, value in zip(self._names, values, strict=True))
+        shown = ["not known" if np.isnan(value) else f"{value:.4g}" for value in values]
+        if len(shown) == 1:
+            return shown[0]
+        return ", ".join(f"{name} {value}" for name, value in zip(self._names, shown, strict=True))

@@ -36,18 +36,22 @@ def average_precision(present: np.ndarray, scores: np.ndarray, weights: np.ndarr
     return np.divide((precision * gains).sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
 
 
-def mean_average_precision(present: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def mean_average_precision(
+    present: np.ndarray, scores: np.ndarray, weights: np.ndarray, known: np.ndarray | None = None
+) -> np.ndarray:
     """The mean of `average_precision` over the classes that a weighting holds.
 
     Args:
         present: bool [N, K].
         scores: [N, K].
         weights: float64 [D, N].
+        known: bool [N, K], which of `present` are known; all by default.
 
     Returns:
         float64 [D]; 0 where a weighting holds no class at all.
     """
-    columns = [average_precision(present[:, k], scores[:, k], weights) for k in range(present.shape[1])]
+    rows = [slice(None)] * present.shape[1] if known is None or known.all() else list(known.T)
+    columns = [average_precision(present[row, k], scores[row, k], weights[:, row]) for k, row in enumerate(rows)]
     per_class = np.stack(columns, axis=1)
     known = np.isfinite(per_class)
     return np.where(known, per_class, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)

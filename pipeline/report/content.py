@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.metrics import plots
 from pipeline.report import numbers
+from pipeline.report.diagnosis import diagnosis
 from pipeline.report.figures import Shown, inline_svg, learning_curves, picture_uri, variants_figure
 from pipeline.report.settings import ReportSettings
 from pipeline.run import Run
@@ -48,6 +49,7 @@ def collect(run: Run, settings: ReportSettings) -> Content:
         "verdict": verdict(variants),
         "split": "test" if data["info"]["num_examples"].get("test") else "validation",
         "data": _data(data, run),
+        "diagnosis": diagnosis(run),
         "training": {**training, "facts": list(_facts(training))},
         "evaluation": _evaluation(evaluation, run),
         "variants": variants,
@@ -130,12 +132,14 @@ def _facts(training: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 def _data(data: Content, run: Run) -> Content:
     info, samples = data["info"], sorted(run.samples.glob("*.png"))
+    captions = run.read_json(run.captions, "train") if run.captions.exists() else {}
     return {
         "info": info,
         "quarantine": data.get("quarantine", 0),
         "classes": _class_counts(info),
         "num_classes": len(info["class_names"]),
-        "samples": [picture_uri(file) for file in samples],
+        "samples": [{"picture": picture_uri(file), "caption": captions.get(file.name, "")} for file in samples],
+        "preview": picture_uri(run.preview) if run.preview.exists() else "",
         "small": bool(samples) and _width(samples[0]) <= SMALL_PICTURE,
     }
 

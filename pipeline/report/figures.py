@@ -72,8 +72,9 @@ def inline_svg(svg: str, prefix: str) -> Shown:
 
 
 def picture_uri(file: Path) -> str:
-    """A PNG as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
+    """A PNG or JPEG as a data URI."""
+    format = "jpeg" if file.suffix == ".jpg" else "png"
+    return f"data:image/{format};base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
 
 
 def learning_curves(history: History) -> dict[str, Figure]:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from models.stack import keras, tf
-from pipeline.data.example import LABEL, DataInfo, Example
+from pipeline.data.example import LABEL, LABEL_PARTS, LABEL_SHARES, DataInfo, Example
 from pipeline.errors import DataError
 from pipeline.tasks.base import Meaning, Metric, Task, Tensors
+from pipeline.tasks.class_weights import AnyClassWeights, Unweighted
 from pipeline.tasks.pooled import PooledHead
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ class Classification(Task):
     """The classes in the order of the outputs; left empty, they are taken from the data."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of each target spread evenly over all classes (Szegedy et al. 2016, section 7)."""
+    class_weights: AnyClassWeights = Unweighted()
+    """What the pictures of each class count in the loss, for classes of unequal size; kept by name once the data is
+    known."""
 
     label_field: ClassVar[str] = LABEL
     metric: ClassVar[Metric] = Metric("accuracy", "max")
@@ -34,26 +38,29 @@ class Classification(Task):
     def resolve(self, info: DataInfo) -> Classification:
         """Takes the class names from the data; DataError where there are fewer than two, or other ones than set."""
         self.require(info)
-        return self.model_copy(update={"class_names": resolved_classes(self.class_names, info)})
+        class_names = resolved_classes(self.class_names, info)
+        return self.model_copy(update={"class_names": class_names, "class_weights": self.class_weights.resolve(info)})
 
     def encode(self, examples: Example) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Targets: `logits` float32 [B,K], one-hot."""
-        targets = tf.one_hot(examples[LABEL], len(self.class_names))
-        return {"image": examples["image"]}, {"logits": targets}
+        """Targets: `logits` float32 [B,K], one-hot; shares where pictures were mixed; zeros where nothing is known."""
+        return {"image": examples["image"]}, {"logits": class_shares(examples, len(self.class_names))}
 
     def build(self) -> keras.Model:
         """uint8 `image` -> `logits` float32 [B,K]."""
         return self.head.build(self.picture, self.backbone, len(self.class_names), "logits")
 
     def losses(self) -> dict[str, keras.losses.Loss]:
-        """Softmax cross-entropy with label smoothing."""
+        """Softmax cross-entropy with label smoothing and class weights."""
         from models import losses
 
-        return {"logits": losses.softmax_cross_entropy(self.label_smoothing)}
+        weights = self.class_weights.of(self.class_names)
+        return {"logits": losses.SoftmaxCrossEntropy(self.label_smoothing, weights)}
 
     def metrics(self) -> dict[str, list[keras.metrics.Metric]]:
         """The share of right first choices."""
-        return {"logits": [keras.metrics.CategoricalAccuracy(name="accuracy")]}
+        from models.metrics import KnownAccuracy
+
+        return {"logits": [KnownAccuracy(name="accuracy")]}
 
     @property
     def monitor(self) -> Metric:
@@ -88,6 +95,18 @@ class Classification(Task):
         ranked = sorted(zip(self.class_names, prediction["scores"].tolist(), strict=True), key=lambda pair: -pair[1])
         best = [{"label": name, "score": round(score, 6)} for name, score in ranked[:5]]
         return {**best[0], "best": best}
+
+
+def class_shares(examples: Example, num_classes: int) -> tf.Tensor:
+    """The share of each class in a batch of Examples, float32 [B,K]: rows sum to 1; zeros where no class is known.
+
+    A mixed picture has the shares of its parts; parts whose class is not known leave theirs to the others.
+    """
+    if LABEL_PARTS not in examples:
+        return tf.one_hot(examples[LABEL], num_classes)  # zeros for -1
+    parts = tf.one_hot(examples[LABEL_PARTS], num_classes)  # [B,M,K]
+    shares = tf.reduce_sum(parts * examples[LABEL_SHARES][..., tf.newaxis], axis=1)
+    return tf.math.divide_no_nan(shares, tf.reduce_sum(shares, axis=-1, keepdims=True))
 
 
 def named_scores(class_names: tuple[str, ...], scores: tf.Tensor) -> dict[str, tf.Tensor]:

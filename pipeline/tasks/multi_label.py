@@ -10,6 +10,7 @@ from models.stack import keras, tf
 from pipeline.data.example import LABELS, DataInfo, Example
 from pipeline.metrics.base import Evaluator
 from pipeline.tasks.base import Meaning, Metric, Task, Tensors, require_one_each
+from pipeline.tasks.class_weights import AnyClassWeights, Unweighted
 from pipeline.tasks.classification import named_scores, resolved_classes
 from pipeline.tasks.pooled import PooledHead
 
@@ -33,6 +34,9 @@ class MultiLabel(Task):
     for the best F1 of each class."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     """How far each target is moved towards one half."""
+    class_weights: AnyClassWeights = Unweighted()
+    """What it counts in the loss that a class is present, against 1 where it is not, for classes of unequal size; kept
+    by name once the data is known."""
 
     label_field: ClassVar[str] = LABELS
     metric: ClassVar[Metric] = Metric("mean_average_precision", "max")
@@ -44,10 +48,11 @@ class MultiLabel(Task):
         class_names = resolved_classes(self.class_names, info)
         if self.thresholds:
             require_one_each("thresholds", self.thresholds, class_names)
-        return self.model_copy(update={"class_names": class_names})
+        return self.model_copy(update={"class_names": class_names, "class_weights": self.class_weights.resolve(info)})
 
     def encode(self, examples: Example) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Targets: `logits` float32 [B,K], 1 where the class is present."""
+        """Targets: `logits` float32 [B,K], 1 where the class is present, a share where pictures were mixed, NaN where
+        that is not known."""
         return {"image": examples["image"]}, {"logits": examples[LABELS]}
 
     def build(self) -> keras.Model:
@@ -55,16 +60,17 @@ class MultiLabel(Task):
         return self.head.build(self.picture, self.backbone, len(self.class_names), "logits")
 
     def losses(self) -> dict[str, keras.losses.Loss]:
-        """Sigmoid cross-entropy, the mean over the classes."""
+        """Sigmoid cross-entropy, the mean over the classes that are known."""
         from models import losses
 
-        return {"logits": losses.sigmoid_cross_entropy(self.label_smoothing)}
+        weights = self.class_weights.of(self.class_names)
+        return {"logits": losses.SigmoidCrossEntropy(self.label_smoothing, weights)}
 
     def metrics(self) -> dict[str, list[keras.metrics.Metric]]:
         """The mean over the classes of the area under the precision-recall curve."""
-        area = keras.metrics.AUC(
-            name="pr_auc", curve="PR", multi_label=True, num_labels=len(self.class_names), from_logits=True
-        )
+        from models.metrics import KnownAUC
+
+        area = KnownAUC(name="pr_auc", curve="PR", multi_label=True, num_labels=len(self.class_names), from_logits=True)
         return {"logits": [area]}
 
     @property

@@ -53,7 +53,7 @@ class Regression(Task):
         return self.model_copy(update=filled)
 
     def encode(self, examples: Example) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Targets: `standardised` float32 [B,K]."""
+        """Targets: `standardised` float32 [B,K], NaN where not known."""
         targets = (examples[VALUE] - tf.constant(self.value_mean)) / tf.constant(self.value_std)
         return {"image": examples["image"]}, {"standardised": targets}
 
@@ -62,14 +62,16 @@ class Regression(Task):
         return self.head.build(self.picture, self.backbone, len(self.value_names), "standardised")
 
     def losses(self) -> dict[str, keras.losses.Loss]:
-        """Huber loss on the standardised targets, the mean over them."""
+        """Huber loss on the standardised targets, the mean over those that are known."""
         from models import losses
 
-        return {"standardised": losses.huber(self.huber_delta)}
+        return {"standardised": losses.Huber(self.huber_delta)}
 
     def metrics(self) -> dict[str, list[keras.metrics.Metric]]:
         """Mean absolute error in standard deviations."""
-        return {"standardised": [keras.metrics.MeanAbsoluteError(name="standardised_error")]}
+        from models.metrics import KnownAbsoluteError
+
+        return {"standardised": [KnownAbsoluteError(name="standardised_error")]}
 
     @property
     def monitor(self) -> Metric:

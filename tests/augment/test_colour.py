@@ -12,21 +12,34 @@ from PIL import Image, ImageEnhance
 from models.stack import tf
 from pipeline.augment.base import PictureShape
 from pipeline.augment.colour import (
+    Brightness,
+    Change,
+    ChannelShift,
     ColourJitter,
+    Contrast,
+    Grayscale,
+    Hue,
     Recolour,
+    Saturation,
     scale_brightness,
     scale_contrast,
     scale_saturation,
     turn_hue,
 )
+from pipeline.augment.engines import Engine
+from pipeline.augment.opencv_engine import OpenCV
+from pipeline.augment.tensorflow_engine import TensorFlow
 from tests.augment.pictures import batch, eagerly, in_tf_data
 
+OPENCV = OpenCV()
 
-def recoloured(changes: list, pictures: np.ndarray) -> np.ndarray:
+
+def recoloured(changes: list, pictures: np.ndarray, engine: Engine = OPENCV) -> np.ndarray:
     steps = [(change, tf.constant([amount], tf.float32)) for change, amount in changes]
-    return Recolour(steps)({"image": tf.constant(pictures[np.newaxis])})["image"].numpy()[0]
+    return Recolour(steps)({"image": tf.constant(pictures[np.newaxis])}, engine)["image"].numpy()[0]
 
 
+@pytest.mark.parametrize("engine", [OPENCV, TensorFlow()])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("amount", [-0.6, -0.2, 0.0, 0.3])
 @pytest.mark.parametrize(
@@ -37,12 +50,12 @@ def recoloured(changes: list, pictures: np.ndarray) -> np.ndarray:
         (scale_saturation, ImageEnhance.Color),
     ],
 )
-def test_changes_equal_pillow(change, enhancer, amount: float, channels: int) -> None:
+def test_changes_equal_pillow(change, enhancer, amount: float, channels: int, engine: Engine) -> None:
     if channels == 1 and change is scale_saturation:
         return
     picture = batch(1, 16, 16, channels)["image"][0]
     expected = np.asarray(enhancer(Image.fromarray(picture.squeeze())).enhance(1 + amount), int)
-    result = recoloured([(change, amount)], picture).astype(int)
+    result = recoloured([(change, amount)], picture, engine).astype(int)
     # Pillow cuts fractions off and rounds its mean and its grey picture to whole numbers.
     assert np.abs(result - expected.reshape(result.shape)).max() <= 1
 
@@ -102,3 +115,36 @@ def test_amounts_are_spread_over_their_range() -> None:
 def test_results_are_clipped() -> None:
     picture = np.array([[[0, 128, 255]]], np.uint8)
     np.testing.assert_array_equal(recoloured([(scale_brightness, 0.5)], picture), [[[0, 192, 255]]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [(Brightness, scale_brightness), (Contrast, scale_contrast), (Saturation, scale_saturation), (Hue, turn_hue)],
+)
+def test_single_changes_spread_over_their_range(kind: type[Brightness], change: Change) -> None:
+    draws, shape = tf.constant([[0.1, 0], [0.1, 0.5], [0.1, 1], [0.9, 1]], tf.float32), PictureShape(2, 2, 3)
+    ((made, amount),) = kind(amount=0.3, probability=0.5).transform(draws, shape).changes
+    assert made is change
+    np.testing.assert_allclose(amount, [-0.3, 0, 0.3, 0], atol=1e-7)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_channel_shift_adds_to_each_channel(channels: int) -> None:
+    picture = np.full((1, 2, 2, channels), 100, np.uint8)
+    shift = ChannelShift(amount=0.2).transform(tf.constant([[0, 0, 0.5, 1.0]]), PictureShape(2, 2, channels))
+    for engine in (OPENCV, TensorFlow()):
+        result = shift({"image": tf.constant(picture)}, engine)["image"].numpy()
+        assert result[0, 1, 1].tolist() == [49, 100, 151][:channels]
+
+
+def test_grayscale_equals_pillow() -> None:
+    examples = batch(1, 20, 20, 3)
+    grey = np.asarray(Image.fromarray(examples["image"][0]).convert("L"), int)
+    result = eagerly([Grayscale(probability=1)], examples)[0].astype(int)
+    assert np.abs(result - grey[..., np.newaxis]).max() <= 1
+
+
+@pytest.mark.parametrize("operation", [Saturation(), Hue(amount=0.3), Grayscale(probability=1)])
+def test_grey_pictures_have_no_colour_to_change(operation: Saturation | Hue | Grayscale) -> None:
+    examples = batch(5, 6, 6, 1)
+    np.testing.assert_array_equal(eagerly([operation], examples), examples["image"])

@@ -3,7 +3,8 @@
 python -m tests.contracts.replicas TABLE FOLDER
 
 Both see the same global batch. Its two halves are alike, so that BatchNormalization, which counts over the pictures of
-a replica, has the same statistics in both. The weights go to FOLDER/TASK-LEARNER-REPLICAS.npz.
+a replica, has the same statistics in both. The weights go to FOLDER/TASK-LEARNER-DATA-REPLICAS.npz, where DATA is
+`whole`, or `holes`: labels of which some are not known, and losses weighted by class.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from pipeline.learners import LEARNERS
 from pipeline.strategy import Devices, configure
 from pipeline.tasks import TASKS, Task
 from pipeline.train import TrainingJob, TrainSettings, phases
-from tests.contracts.subjects import BATCH, store_for, tiny_task
+from tests.contracts.subjects import BATCH, store_for, store_with_holes, tiny_task, weighted
+from tests.contracts.tables import WITH_HOLES
 
 REPLICAS = (1, 2)
+HOLES = [kind for kind, task in TASKS.items() if task.label_field in WITH_HOLES]
+"""The tasks whose labels may be missing."""
 SETTINGS = {
     "batch_size": BATCH,
     "tensorboard": False,
@@ -71,12 +75,20 @@ def after_one_step(job: TrainingJob, replicas: int) -> dict[str, np.ndarray]:
     return {**before, **after, **rest}
 
 
+def write(folder: Path, data: str, job: TrainingJob, replicas: int) -> None:
+    kind, learner = job.task.kind, job.learner.kind
+    np.savez(folder / f"{kind}-{learner}-{data}-{replicas}.npz", **after_one_step(job, replicas))
+
+
 def main(table: Path, folder: Path) -> None:
     configure(Devices(replicas=max(REPLICAS)), seed=1)
     for kind, learner, replicas in itertools.product(TASKS, LEARNERS, REPLICAS):
         store = store_for(TASKS[kind], table)
-        weights = after_one_step(job(tiny_task(kind, store), learner, store, replicas, folder), replicas)
-        np.savez(folder / f"{kind}-{learner}-{replicas}.npz", **weights)
+        write(folder, "whole", job(tiny_task(kind, store), learner, store, replicas, folder), replicas)
+    for kind, replicas in itertools.product(HOLES, REPLICAS):
+        store = store_with_holes(TASKS[kind], table)
+        task = weighted(tiny_task(kind, store), store)
+        write(folder, "holes", job(task, "supervised", store, replicas, folder), replicas)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pipeline.data.prepare import DataSettings, prepare
 from pipeline.data.store import Store
 from pipeline.learners import LEARNERS, Learner
 from pipeline.tasks import TASKS, Task
-from tests.contracts.tables import data_settings
+from tests.contracts.tables import data_settings, data_with_holes
 
 SIZE = 16
 BATCH = 8
@@ -27,6 +27,18 @@ SMALLEST: dict[str, dict[str, Any]] = {
 def store_for(task: type[Task], table: Path) -> Store:
     """The table's pictures, prepared with what the task learns from; made once for all that learn the same."""
     return prepare(DataSettings.model_validate(data_settings(table, task.label_field)), table.parent / "stores")
+
+
+def store_with_holes(task: type[Task], table: Path) -> Store:
+    """The same where some of the labels are not known."""
+    return prepare(DataSettings.model_validate(data_with_holes(table, task.label_field)), table.parent / "stores")
+
+
+def weighted(task: Task, store: Store) -> Task:
+    """The task with its losses weighted by class, where it knows classes."""
+    if "class_weights" not in type(task).model_fields:
+        return task
+    return type(task).model_validate({**task.model_dump(), "class_weights": {"kind": "balanced"}}).resolve(store.info)
 
 
 def tiny_task(kind: str, store: Store, backbone: str = "small_resnet", size: int = SIZE) -> Task:

@@ -18,6 +18,18 @@ COLUMNS_OF: dict[str, dict[str, Any]] = {
     VALUE: {"value_columns": ["x", "millions"]},
 }
 """Label field of a task -> the columns that give it. A task that learns from another field adds a column."""
+WITH_HOLES: dict[str, dict[str, Any]] = {
+    LABEL: {"label_column": "some_colour"},
+    LABELS: {"class_columns": ["is_red", "is_green"]},
+    VALUE: {"value_columns": ["some_x", "some_millions"]},
+}
+"""The same with cells that are not known; a field that is not named here cannot have any."""
+HOLES = (3, 4, 5)
+"""Of every so many rows, one has an empty colour, an empty first number or class, an empty second one."""
+HEADER = (
+    *("image", "colour", "words", "x", "millions"),
+    *("some_colour", "some_x", "some_millions", "is_red", "is_green"),
+)
 
 
 def write_table(folder: Path, count: int, size: int = 16) -> Path:
@@ -32,14 +44,28 @@ def write_table(folder: Path, count: int, size: int = 16) -> Path:
         pixels[y : y + side, x : x + side, colour] += 180
         Image.fromarray(pixels).save(folder / f"{number:03}.png")
         words = [COLOURS[colour], *(["right"] if x + side / 2 > size / 2 else []), *(["low"] if y > size / 3 else [])]
-        rows.append((f"{number:03}.png", COLOURS[colour], "|".join(words), x / size, 1e6 * y))
+        known = (COLOURS[colour], "|".join(words), x / size, 1e6 * y)
+        rows.append((f"{number:03}.png", *known, *with_holes(number // len(COLOURS), colour, known)))
     table = folder / "pictures.csv"
     with table.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("image", "colour", "words", "x", "millions"), *rows])
+        csv.writer(stream).writerows([HEADER, *rows])
     return table
+
+
+def with_holes(number: int, colour: int, known: tuple[Any, ...]) -> list[Any]:
+    """`some_colour`, `some_x`, `some_millions`, `is_red`, `is_green`: empty in some rows, each in others."""
+    empty = [number % every == 0 for every in HOLES]
+    cells = [known[0], known[2], known[3], int(colour == 0), int(colour == 1)]
+    return ["" if hole else cell for hole, cell in zip((*empty, *empty[1:]), cells, strict=True)]
 
 
 def data_settings(table: Path, field: str) -> dict[str, Any]:
     """`data` of a configuration that reads a label field from the table."""
     source = {"kind": "table", "path": str(table), **COLUMNS_OF[field]}
     return {"source": source, "splits": {"validation": 0.2, "test": 0.2}}
+
+
+def data_with_holes(table: Path, field: str) -> dict[str, Any]:
+    """The same with labels of which some are not known."""
+    source = {"kind": "table", "path": str(table), **WITH_HOLES[field]}
+    return {"source": source, "splits": {"validation": 0.2, "test": 0.2}, "missing_labels": "mask"}

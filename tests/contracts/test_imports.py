@@ -15,16 +15,16 @@ from tests.conftest import ROOT
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("models",),
-    ("pipeline.errors", "pipeline.console", "pipeline.files", "pipeline.run"),
-    ("pipeline.data", "pipeline.augment", "pipeline.metrics", "pipeline.pictures_kept"),
+    ("pipeline.errors", "pipeline.console", "pipeline.files", "pipeline.locations", "pipeline.mirror", "pipeline.run"),
+    ("pipeline.data", "pipeline.augment", "pipeline.metrics", "pipeline.pictures_kept", "pipeline.drawing"),
     ("pipeline.tasks",),
     ("pipeline.learners",),
     (
         *("pipeline.train", "pipeline.fit", "pipeline.optimizers", "pipeline.strategy", "pipeline.callbacks"),
         *("pipeline.checkpoints", "pipeline.averaging", "pipeline.environment", "pipeline.trained"),
         *("pipeline.evaluate", "pipeline.predictors", "pipeline.predict", "pipeline.latency"),
-        *("pipeline.compress", "pipeline.export", "pipeline.report", "pipeline.summary"),
-        *("pipeline.verify", "pipeline.verification", "pipeline.parity"),
+        *("pipeline.compress", "pipeline.export", "pipeline.report", "pipeline.summary", "pipeline.diagnosis"),
+        *("pipeline.verify", "pipeline.verification", "pipeline.parity", "pipeline.profile"),
     ),
     ("pipeline.config", "pipeline.yaml_file", "pipeline.setting_types"),
     ("pipeline.stages", "pipeline.ownership"),

@@ -12,7 +12,7 @@ import pytest
 from pipeline.learners import LEARNERS
 from pipeline.tasks import TASKS
 from tests.conftest import ROOT
-from tests.contracts.replicas import REPLICAS
+from tests.contracts.replicas import HOLES, REPLICAS
 
 UNBIASED_VARIANCE = 0.01
 """BatchNormalization's moving variance divides by n - 1 of a replica's n values, so it is a little larger on two."""
@@ -31,7 +31,16 @@ def weights(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("learner", LEARNERS)
 @pytest.mark.parametrize("task", TASKS)
 def test_a_step_on_two_replicas_is_a_step_on_one(task: str, learner: str, weights: Path) -> None:
-    one, two = (np.load(weights / f"{task}-{learner}-{replicas}.npz") for replicas in REPLICAS)
+    assert_the_same(weights, f"{task}-{learner}-whole")
+
+
+@pytest.mark.parametrize("task", HOLES)
+def test_it_is_too_where_labels_are_missing_and_classes_weighted(task: str, weights: Path) -> None:
+    assert_the_same(weights, f"{task}-supervised-holes")
+
+
+def assert_the_same(folder: Path, name: str) -> None:
+    one, two = (np.load(folder / f"{name}-{replicas}.npz") for replicas in REPLICAS)
     assert set(one.files) == set(two.files)
     for name in one.files:
         tolerance = UNBIASED_VARIANCE if name.startswith("rest/") else 1e-5

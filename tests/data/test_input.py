@@ -17,7 +17,8 @@ from models.preprocess import PictureFormat
 from models.stack import tf
 from pipeline.augment import Augmentation
 from pipeline.augment.colour import ColourJitter
-from pipeline.augment.geometry import HorizontalFlip, RandomCrop, RandomResizedCrop, Rotation
+from pipeline.augment.crops import RandomCrop, RandomResizedCrop
+from pipeline.augment.geometry import HorizontalFlip, Rotation
 from pipeline.data import cache, input, order
 from pipeline.data.input import InputSettings
 from pipeline.data.store import Store
@@ -194,6 +195,27 @@ def test_hosts_read_different_files(store: Store) -> None:
         input.training_batches(store, TASK, (), settings, BATCH, 5, 0, context(4, 0, 4))
 
 
+@pytest.mark.parametrize("kept", CACHES)
+def test_two_hosts_share_every_step_and_every_pass(store: Store, kept: str) -> None:
+    """Half a batch each, no example twice in a pass, none left out."""
+    settings = InputSettings(cache=kept, shuffle_buffer=5)
+    hosts = [
+        take(input.training_batches(store, TASK, (), settings, BATCH, 5, 0, context(2, host, 2)), 3 * COUNT // BATCH)
+        for host in (0, 1)
+    ]
+    assert all(len(inputs["id"]) == BATCH // 2 for batches in hosts for inputs, _ in batches)
+    seen = [
+        {place for inputs, _ in batches for place in zip(inputs["epoch"].tolist(), inputs["id"], strict=True)}
+        for batches in hosts
+    ]
+    assert all(
+        len(places) == sum(len(inputs["id"]) for inputs, _ in batches)
+        for places, batches in zip(seen, hosts, strict=True)
+    )
+    assert not seen[0] & seen[1]
+    assert len({name for epoch, name in seen[0] | seen[1] if epoch == 0}) == COUNT
+
+
 def test_an_uneven_batch_is_refused(store: Store) -> None:
     with pytest.raises(ConfigError, match=r"batch of 8 .* 3 replicas.*multiple of 3, such as 9"):
         input.training_batches(store, TASK, (), InputSettings(), BATCH, 5, 0, context(1, 0, 3))
@@ -243,12 +265,12 @@ def test_evaluation_counts_every_example_once_in_order(mixed: Store, batch_size:
     batches = list(input.evaluation_batches(mixed, task, "validation", batch_size).as_numpy_iterator())
     records = [mixed.parse(record) for record in cache.records(mixed, "validation")]
     assert len(batches) == -(-11 // batch_size)
-    fields = {"id", "image", "label", "labels", "mask"}
+    fields = {"id", "image", "label", "labels", "real"}
     assert all(
         set(batch) == fields and all(len(values) == batch_size for values in batch.values()) for batch in batches
     )
     whole = {name: np.concatenate([batch[name] for batch in batches]) for name in fields}
-    np.testing.assert_array_equal(whole["mask"], np.arange(len(whole["mask"])) < 11)
+    np.testing.assert_array_equal(whole["real"], np.arange(len(whole["real"])) < 11)
     for name in ("id", "label", "labels"):
         np.testing.assert_array_equal(whole[name][:11], [record[name].numpy() for record in records])
     pictures = [preprocess.decode_and_fit(record["image"], task.picture).numpy() for record in records]
@@ -258,7 +280,7 @@ def test_evaluation_counts_every_example_once_in_order(mixed: Store, batch_size:
 
 def test_evaluation_shapes_are_fixed(mixed: Store) -> None:
     spec = input.evaluation_batches(mixed, TASK, "validation", 4).element_spec
-    assert spec["image"].shape == (4, 12, 12, 1) and spec["mask"].shape == (4,) and spec["labels"].shape == (4, 4)
+    assert spec["image"].shape == (4, 12, 12, 1) and spec["real"].shape == (4,) and spec["labels"].shape == (4, 4)
 
 
 @pytest.mark.parametrize("kept", CACHES)

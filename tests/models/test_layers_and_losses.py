@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models import heads, layers, losses, pooling
+from models import heads, layers, losses, metrics, pooling
 from models.preprocess import PictureFormat
 from models.stack import keras, tf
 
@@ -69,25 +69,131 @@ def test_softmax_cross_entropy() -> None:
     logits = np.log([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]).tolist()
     targets = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     np.testing.assert_allclose(
-        per_example(losses.softmax_cross_entropy(), targets, logits), -np.log([0.5, 0.8]), rtol=1e-6
+        per_example(losses.SoftmaxCrossEntropy(), targets, logits), -np.log([0.5, 0.8]), rtol=1e-6
     )
-    smooth = per_example(losses.softmax_cross_entropy(0.3), targets, logits)
+    smooth = per_example(losses.SoftmaxCrossEntropy(0.3), targets, logits)
     np.testing.assert_allclose(smooth[0], -(0.8 * np.log(0.5) + 0.2 * np.log(0.25)), rtol=1e-6)
 
 
 def test_sigmoid_cross_entropy_is_the_mean_over_classes() -> None:
     logits = [[0.0, np.log(3.0)]]  # probabilities 1/2, 3/4
-    value = per_example(losses.sigmoid_cross_entropy(), [[1.0, 0.0]], logits)
+    value = per_example(losses.SigmoidCrossEntropy(), [[1.0, 0.0]], logits)
     np.testing.assert_allclose(value, [-(np.log(0.5) + np.log(0.25)) / 2], rtol=1e-6)
 
 
 def test_regression_losses_are_means_over_targets() -> None:
-    np.testing.assert_allclose(per_example(losses.mean_squared(), [[0.0, 0.0]], [[1.0, 3.0]]), [5.0])
-    np.testing.assert_allclose(per_example(losses.huber(2.0), [[0.0, 0.0]], [[1.0, 3.0]]), [(0.5 + 4.0) / 2])
+    np.testing.assert_allclose(per_example(losses.MeanSquared(), [[0.0, 0.0]], [[1.0, 3.0]]), [5.0])
+    np.testing.assert_allclose(per_example(losses.Huber(2.0), [[0.0, 0.0]], [[1.0, 3.0]]), [(0.5 + 4.0) / 2])
 
 
 @pytest.mark.parametrize(
-    "loss", [losses.softmax_cross_entropy, losses.sigmoid_cross_entropy, losses.huber, losses.mean_squared]
+    "loss", [losses.SoftmaxCrossEntropy, losses.SigmoidCrossEntropy, losses.Huber, losses.MeanSquared]
 )
 def test_every_loss_gives_one_value_per_example(loss) -> None:
     assert per_example(loss(), [[0.0, 1.0]] * 3, [[0.3, 0.7]] * 3).shape == (3,)
+
+
+NAN = float("nan")
+UNKNOWN = [  # loss, what is known in part and not at all, answers
+    (losses.SoftmaxCrossEntropy(0.1, (2.0, 0.5)), [[0.3, 0.7], [0.0, 0.0]]),
+    (losses.SigmoidCrossEntropy(0.1, (2.0, 0.5)), [[NAN, 1.0], [NAN, NAN]]),
+    (losses.Huber(0.5), [[3.0, NAN], [NAN, NAN]]),
+    (losses.MeanSquared(), [[3.0, NAN], [NAN, NAN]]),
+]
+
+
+@pytest.mark.parametrize(("loss", "targets"), UNKNOWN, ids=lambda value: getattr(value, "name", ""))
+def test_what_is_not_known_costs_nothing_and_gradients_stay_finite(
+    loss: keras.losses.Loss, targets: list[list[float]]
+) -> None:
+    answers = tf.Variable([[0.3, -0.7], [5.0, -80.0]])
+    with tf.GradientTape() as tape:
+        values = loss.call(tf.constant(targets), answers)
+        total = tf.reduce_sum(values)
+    assert values[0] > 0 and values[1] == 0
+    gradient = tape.gradient(total, answers).numpy()
+    assert np.isfinite(gradient).all() and not gradient[1].any()
+    np.testing.assert_array_equal(gradient[0] == 0, np.isnan(targets[0]))
+
+
+def test_an_example_is_divided_by_what_is_known_of_it() -> None:
+    number = per_example(losses.MeanSquared(), [[0.0, NAN, 0.0], [0.0, 0.0, 0.0]], [[1.0, 9.0, 3.0]] * 2)
+    np.testing.assert_allclose(number, [(1 + 9) / 2, (1 + 81 + 9) / 3])
+    zeros = [[0.0, 0.0, 0.0]]
+    np.testing.assert_allclose(
+        per_example(losses.SigmoidCrossEntropy(), [[1.0, NAN, 0.0]], zeros), [np.log(2)], rtol=1e-6
+    )
+
+
+def test_class_weights_multiply_by_the_true_class() -> None:
+    logits = np.log([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8], [0.5, 0.25, 0.25]]).tolist()
+    targets = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.5, 0.0]]
+    found = per_example(losses.SoftmaxCrossEntropy(class_weights=(2.0, 1.0, 3.0)), targets, logits)
+    mixed = -(0.5 * np.log(0.5) + 0.5 * np.log(0.25))
+    np.testing.assert_allclose(found, [-2 * np.log(0.5), -3 * np.log(0.8), 1.5 * mixed], rtol=1e-6)
+
+
+def test_positive_weights_leave_absence_alone() -> None:
+    logits = [[0.0, np.log(3.0)]] * 2  # probabilities 1/2, 3/4
+    loss = losses.SigmoidCrossEntropy(positive_weights=(2.0, 5.0))
+    found = per_example(loss, [[1.0, 0.0], [0.0, 1.0]], logits)
+    expected = [(2 * np.log(2) + np.log(4)) / 2, (np.log(2) + 5 * np.log(4 / 3)) / 2]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "targets"), UNKNOWN, ids=lambda value: getattr(value, "name", ""))
+def test_losses_come_back_from_their_config(loss: keras.losses.Loss, targets: list[list[float]]) -> None:
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert again.get_config() == loss.get_config()
+    answers = [[0.3, -0.7], [5.0, -80.0]]
+    np.testing.assert_array_equal(per_example(again, targets, answers), per_example(loss, targets, answers))
+
+
+def test_losses_are_those_of_keras_where_all_is_known() -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(5, 4)).astype(np.float32) * 3
+    shares = generator.dirichlet(np.ones(4), 5).astype(np.float32)
+    pairs = [
+        (losses.SoftmaxCrossEntropy(0.2), keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)),
+        (losses.SigmoidCrossEntropy(0.2), keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.2)),
+        (losses.Huber(0.4), keras.losses.Huber(0.4)),
+        (losses.MeanSquared(), keras.losses.MeanSquaredError()),
+    ]
+    for ours, reference in pairs:
+        np.testing.assert_allclose(ours.call(shares, logits), reference.call(shares, logits), rtol=1e-5)
+
+
+def test_metrics_while_training_leave_out_what_is_not_known() -> None:
+    accuracy = metrics.KnownAccuracy()
+    shares = [[0.6, 0.4], [0.0, 0.0], [0.0, 1.0], [0.0, 1.0]]
+    answers = [[2.0, 1.0], [2.0, 1.0], [2.0, 1.0], [1.0, 2.0]]
+    accuracy.update_state(tf.constant(shares), tf.constant(answers))
+    assert float(accuracy.result()) == pytest.approx(2 / 3)
+    accuracy.reset_state()
+    accuracy.update_state(tf.constant(shares), tf.constant(answers), tf.constant([1.0, 1.0, 1.0, 0.0]))
+    assert float(accuracy.result()) == pytest.approx(1 / 2)
+
+    error = metrics.KnownAbsoluteError()
+    error.update_state(tf.constant([[1.0, NAN], [NAN, NAN], [2.0, 5.0]]), tf.zeros([3, 2]))
+    assert float(error.result()) == pytest.approx(8 / 3)
+    error.reset_state()
+    error.update_state(tf.constant([[1.0, NAN], [2.0, 5.0]]), tf.zeros([2, 2]), tf.constant([1.0, 0.0]))
+    assert float(error.result()) == pytest.approx(1.0)
+
+
+def test_area_under_the_curve_leaves_out_what_is_not_known() -> None:
+    generator = np.random.default_rng(1)
+    labels = generator.integers(0, 2, (40, 2)).astype(np.float32)
+    logits = (generator.normal(size=(40, 2)) + labels).astype(np.float32)
+    options = {"curve": "PR", "multi_label": True, "num_labels": 2, "from_logits": True}
+    holes = labels.copy()
+    holes[:10, 0] = NAN
+    found = metrics.KnownAUC(**options)
+    found.update_state(tf.constant(holes), tf.constant(logits))
+    parts = []
+    for chosen in (slice(10, None), slice(None)):
+        single = keras.metrics.AUC(**options)
+        single.update_state(labels[chosen], logits[chosen])
+        parts.append(single)
+    first, second = (part.true_positives.numpy()[:, k] for k, part in enumerate(parts))
+    np.testing.assert_array_equal(found.true_positives.numpy(), np.stack([first, second], axis=1))

@@ -10,6 +10,9 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.example import DataInfo
+from pipeline.diagnosis.drift import Drift
+from pipeline.diagnosis.findings import Diagnosis, Finding
+from pipeline.diagnosis.illustrations import Illustration
 from pipeline.metrics.base import Evaluator
 from pipeline.metrics.classification import ClassificationEvaluator
 from pipeline.metrics.multi_label import MultiLabelEvaluator
@@ -94,6 +97,32 @@ def _run(folder: Path, task: str, info: DataInfo, evaluator: Evaluator, metric: 
     summary = {"task": task, "metric": {"name": metric, "direction": direction}, "data": info.num_examples}
     run.write_json(run.summary, {**summary, "train": TRAINING, "variants": variants})
     run.write_json(run.verification, VERIFICATION | {"variants": variants})
+    return run
+
+
+def with_diagnosis(run: Run) -> Run:
+    """The Run after `convoy doctor data`: a pair of pictures, a picture alone, and a kind with more than is shown."""
+    findings = (
+        Finding("leakage", "error", f"near-duplicates: {HOSTILE}", "photos/a.png", "Keep one.", ("a", "b")),
+        *(Finding("tiny_box", "warning", f"box {n}", f"marks/{n}.xml:12", "Remove it.", ("a",)) for n in range(20)),
+        Finding("passed_over", "note", "3 files were passed over"),
+    )
+    spread = {"least": 1.0, "median": 2.0, "largest": 3.0}
+    drift = [
+        Drift("classes", "test", 0.01, 0.9, "alike"),
+        Drift("width", "test", 0.05, 1e-5, "slightly different"),
+        Drift("height", "test", 0.5, 1e-9, "different"),
+    ]
+    statistics = {
+        "drift": [one.as_document() for one in drift],
+        "measures": {split: {"width": spread, "height": spread} for split in ("train", "test")},
+    }
+    pictures = [Illustration(0, "0-0.jpg", "a"), Illustration(0, "0-1.jpg", "b"), Illustration(1, "1-0.jpg", "a")]
+    run.create(run.diagnosis_pictures)
+    for one in pictures:
+        Image.effect_noise((320, 200), 90).save(run.diagnosis_pictures / one.file)
+    document = Diagnosis(findings, statistics).as_document()
+    run.write_json(run.diagnosis, {**document, "pictures": [one.as_document() for one in pictures]})
     return run
 
 

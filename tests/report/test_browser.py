@@ -49,7 +49,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     species = tuple(f"species number {number}" for number in range(100))
     runs = [
         sample.classification_run(folder / "classification", species),
-        sample.multi_label_run(folder / "multi_label"),
+        sample.with_diagnosis(sample.multi_label_run(folder / "multi_label")),
         sample.regression_run(folder / "regression"),
     ]
     return [build_report(run) for run in runs]

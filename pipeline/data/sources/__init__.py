@@ -12,8 +12,9 @@ from pipeline.data.sources.folders import ClassFolders
 from pipeline.data.sources.idx import Idx
 from pipeline.data.sources.table import Table
 from pipeline.data.sources.tfds import Tfds
+from pipeline.data.sources.voc import PascalVoc
 
-Source = Annotated[ClassFolders | Table | Idx | Tfds | Digits, Field(discriminator="kind")]
+Source = Annotated[ClassFolders | Table | Idx | Tfds | Digits | PascalVoc, Field(discriminator="kind")]
 
 SOURCES: dict[str, type[DataSource]] = {
     "folders": ClassFolders,
@@ -21,6 +22,7 @@ SOURCES: dict[str, type[DataSource]] = {
     "idx": Idx,
     "tfds": Tfds,
     "digits": Digits,
+    "pascal_voc": PascalVoc,
 }
 
-__all__ = ["SOURCES", "ClassFolders", "DataSource", "Digits", "Idx", "Source", "Table", "Tfds"]
+__all__ = ["SOURCES", "ClassFolders", "DataSource", "Digits", "Idx", "PascalVoc", "Source", "Table", "Tfds"]

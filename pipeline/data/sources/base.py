@@ -12,6 +12,7 @@ from pathlib import Path
 from models.settings import Settings
 from pipeline.data.example import TEST, TRAIN, VALIDATION, RawExample
 from pipeline.errors import DataError, nearest
+from pipeline.locations import location
 
 SPLIT_NAMES = {
     "train": TRAIN,
@@ -90,7 +91,7 @@ class DataSource(Settings):
         return []
 
 
-def located(path: Path) -> Path:
+def located(path: Path | str) -> Path:
     """A path of the settings with `~`, `${NAME}` and `${NAME:-default}` filled in from the environment.
 
     They are filled in when the path is used, so that a saved configuration still runs on another machine.
@@ -98,7 +99,7 @@ def located(path: Path) -> Path:
     Raises:
         DataError: the variable is not set and has no default.
     """
-    return Path(VARIABLE.sub(_environment, str(path))).expanduser()
+    return location(VARIABLE.sub(_environment, str(path)))
 
 
 def _environment(match: re.Match[str]) -> str:

@@ -25,6 +25,10 @@ from pipeline.errors import DataError, nearest
 Row = Mapping[str, Any]
 PARQUET = (".parquet", ".pq")
 ROWS_TRIED = 100
+SHOWN = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
+"""What a cell of `class_columns` may hold."""
+NOT_KNOWN = {"", "?", "-1", "-1.0", "nan", "none"}
+"""The same where it is not known; -1 is how CheXpert (Irvin et al. 2019) writes uncertain findings."""
 
 
 class Table(DataSource):
@@ -39,13 +43,19 @@ class Table(DataSource):
     image_root: Path | None = None
     """Folder that the paths are relative to; by default the table's own."""
     label_column: str | None = None
-    """Column with one class name per picture."""
+    """Column with one class name per picture. An empty cell is not known (`data.missing_labels`)."""
     labels_column: str | None = None
     """Column with any number of class names per picture, separated by `separator`; Parquet lists are taken too."""
     value_columns: tuple[str, ...] = ()
-    """Columns with one number each, for regression."""
+    """Columns with one number each, for regression. An empty cell is not known (`data.missing_labels`)."""
+    class_columns: tuple[str, ...] = ()
+    """Columns that stand for a class each, for any number of classes a picture: 1 where the picture shows it, 0 where
+    not; empty, -1 or ? where that is not known (`data.missing_labels`)."""
     text_column: str | None = None
     """Column with text that belongs to the picture."""
+    missing_column: str | None = None
+    """Column with the path of a picture of the same size that is not 0 where something is missing, relative to
+    `image_root`; an empty cell: nothing is (`data.missing_regions`)."""
     split_column: str | None = None
     """Column that says train, val or test; a picture whose cell is empty is placed by `data.splits`."""
     id_column: str | None = None
@@ -59,9 +69,11 @@ class Table(DataSource):
 
     @model_validator(mode="after")
     def _one_target(self) -> Table:
-        given = [self.label_column is not None, self.labels_column is not None, bool(self.value_columns)]
-        if sum(given) > 1:
-            raise ValueError("a table takes one of `label_column`, `labels_column` and `value_columns`")
+        columns = (self.label_column, self.labels_column, self.value_columns, self.class_columns)
+        if sum(map(bool, columns)) > 1:
+            raise ValueError(
+                "a table takes one of `label_column`, `labels_column`, `value_columns` and `class_columns`"
+            )
         return self
 
     def check(self) -> None:
@@ -72,6 +84,9 @@ class Table(DataSource):
                     f"data.source.{setting}: {self._file()} has no column {name!r}. {nearest(name, columns)}"
                 )
         self._check_first_pictures()
+
+    def class_names(self) -> tuple[str, ...] | None:
+        return self.class_columns or None
 
     def value_names(self) -> tuple[str, ...]:
         return self.value_columns
@@ -84,17 +99,17 @@ class Table(DataSource):
                 id=self._id(row, where),
                 image=picture,
                 split=self._split(row, where),
-                label=None
-                if self.label_column is None
-                else _required(row[self.label_column], self.label_column, where),
-                labels=None if self.labels_column is None else self._labels(row[self.labels_column]),
+                label=None if self.label_column is None else _text(row[self.label_column]),
+                labels=self._labels(row, where),
+                labels_unknown=[name for name in self.class_columns if _shown(row[name], name, where) is None],
                 value=[_number(row[name], name, where) for name in self.value_columns] or None,
                 text=None if self.text_column is None else _text(row[self.text_column]),
+                missing=None if self.missing_column is None else self._missing(row[self.missing_column], root),
                 where=where,
             )
 
     def fingerprint(self) -> str:
-        pictures = (example.image for example in self.examples())
+        pictures = (picture for example in self.examples() for picture in (example.image, example.missing))
         files = (picture for picture in pictures if isinstance(picture, Path))
         return fingerprint_of((self._file(), *files))
 
@@ -111,10 +126,11 @@ class Table(DataSource):
     def _columns(self) -> Iterator[tuple[str, str]]:
         """(setting, column) for every column that the settings name."""
         yield "image_column", self.image_column
-        for setting in ("label_column", "labels_column", "text_column", "split_column", "id_column"):
+        for setting in ("label_column", "labels_column", "text_column", "missing_column", "split_column", "id_column"):
             if (name := getattr(self, setting)) is not None:
                 yield setting, name
         yield from (("value_columns", name) for name in self.value_columns)
+        yield from (("class_columns", name) for name in self.class_columns)
 
     def _column_names(self) -> list[str]:
         if self._is_parquet():
@@ -175,6 +191,13 @@ class Table(DataSource):
             cell = cell.get("bytes") or cell.get("path")
         return cell if isinstance(cell, bytes) else root / located(Path(_required(cell, self.image_column, where)))
 
+    def _missing(self, cell: Any, root: Path) -> Path | bytes | None:
+        if isinstance(cell, dict):
+            cell = cell.get("bytes") or cell.get("path")
+        if isinstance(cell, bytes):
+            return cell
+        return root / located(Path(name)) if (name := _text(cell)) else None
+
     def _id(self, row: Row, where: str) -> str:
         if self.id_column is not None:
             return _required(row[self.id_column], self.id_column, where)
@@ -190,7 +213,12 @@ class Table(DataSource):
             raise DataError(f"{where}: the split {name!r} is unknown. {nearest(name.lower(), SPLIT_NAMES)}")
         return split
 
-    def _labels(self, cell: Any) -> Sequence[str]:
+    def _labels(self, row: Row, where: str) -> Sequence[str] | None:
+        if self.class_columns:
+            return [name for name in self.class_columns if _shown(row[name], name, where)]
+        if self.labels_column is None:
+            return None
+        cell = row[self.labels_column]
         names = cell if isinstance(cell, list) else _text(cell).split(self.separator)
         return [name for name in map(_text, names) if name]
 
@@ -207,6 +235,17 @@ def _parquet(file: Path) -> Any:
 
 def _text(cell: Any) -> str:
     return "" if cell is None else str(cell).strip()
+
+
+def _shown(cell: Any, column: str, where: str) -> bool | None:
+    """Whether a picture shows a class, by the class's own column; None where that is not known."""
+    text = _text(cell).lower()
+    if text in NOT_KNOWN:
+        return None
+    if text not in SHOWN:
+        expected = "1 (shown), 0 (not shown), or empty, -1 or ? (not known)"
+        raise DataError(f"{where}: the column {column!r} holds {text!r}, expected {expected}.")
+    return SHOWN[text]
 
 
 def _required(cell: Any, column: str, where: str) -> str:

@@ -52,6 +52,24 @@ def test_numbers(tmp_path):
     assert source.value_names() == ("x", "y")
 
 
+def test_an_empty_label_is_not_known(tmp_path):
+    path = table(tmp_path, "image,kind\n1.png,a\n2.png, \n")
+    assert [row.label for row in Table(path=path, label_column="kind").examples()] == ["a", ""]
+
+
+def test_a_column_for_each_class(tmp_path):
+    path = table(tmp_path, "image,oedema,fracture\n1.png,1.0,0\n2.png,,yes\n3.png,-1.0,?\n4.png,False,nan\n")
+    source = Table(path=path, class_columns=("fracture", "oedema"))
+    rows = list(source.examples())
+    assert source.class_names() == ("fracture", "oedema")
+    assert [row.labels for row in rows] == [["oedema"], ["fracture"], [], []]
+    assert [row.labels_unknown for row in rows] == [[], ["oedema"], ["fracture", "oedema"], ["fracture"]]
+    with pytest.raises(DataError, match=r"class_columns: .*no column 'edema'.*Did you mean 'oedema'"):
+        Table(path=path, class_columns=("edema",)).check()
+    with pytest.raises(DataError, match=r"labels\.csv:2: the column 'a' holds '2', expected 1 \(shown\)"):
+        list(Table(path=table(tmp_path, "image,a\n1.png,2\n"), class_columns=("a",)).examples())
+
+
 def test_number_that_is_none_names_file_and_line(tmp_path):
     path = table(tmp_path, "image,x\n1.png,1\n2.png,many\n")
     with pytest.raises(DataError, match=r"labels\.csv:3: the column 'x' holds 'many', expected a number"):
@@ -81,8 +99,8 @@ def test_absent_column_names_the_nearest(tmp_path):
 def test_empty_table_empty_cell_ragged_row_unknown_split(tmp_path):
     with pytest.raises(DataError, match="no rows"):
         Table(path=table(tmp_path, "image,kind\n"), label_column="kind").check()
-    with pytest.raises(DataError, match=r":2: the column 'kind' is empty"):
-        list(Table(path=table(tmp_path, "image,kind\n1.png,\n"), label_column="kind").examples())
+    with pytest.raises(DataError, match=r":2: the column 'image' is empty"):
+        list(Table(path=table(tmp_path, "image,kind\n,a\n"), label_column="kind").examples())
     with pytest.raises(DataError, match=r":2: 3 cells, but the header names 2"):
         list(Table(path=table(tmp_path, "image,kind\n1.png,a,b\n"), label_column="kind").examples())
     with pytest.raises(DataError, match=r":2: the split 'trian' is unknown. Did you mean 'train'"):

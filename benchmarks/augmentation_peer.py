@@ -1,0 +1,138 @@
+"""The peer of `benchmarks.augmentation`: albumentations under grain, in an environment of its own.
+
+Started as `python augmentation_peer.py WORKERS`. For each line `CASE FOLDER SECONDS` on stdin it prints the pictures
+per second of that case. It imports nothing of Convoy.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import albumentations
+import cv2
+import grain.python as grain
+import numpy as np
+
+BATCH = 32
+
+
+class Files:
+    """Encoded pictures with their boxes."""
+
+    def __init__(self, folder: Path):
+        self.files: list[Any] = [file.read_bytes() for file in sorted(folder.glob("*.jpg"))]
+        self.boxes = [np.load(file) for file in sorted(folder.glob("*.npy"))] or [None] * len(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.files[index], self.boxes[index]
+
+
+class Pixels(Files):
+    """The same, decoded beforehand."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.files = [decode(file) for file in self.files]
+
+
+class Change(grain.MapTransform):
+    """Decoding where needed, then a list of albumentations."""
+
+    def __init__(self, transform: Any):
+        self.transform = transform
+
+    def map(self, element: Any) -> Any:
+        picture, boxes = element
+        picture = decode(picture) if isinstance(picture, bytes) else picture
+        if boxes is None:
+            return self.transform(image=picture)["image"].astype(np.float32)
+        changed = self.transform(image=picture, bboxes=boxes, labels=np.zeros(len(boxes)))
+        padded = np.zeros((64, 4), np.float32)
+        padded[: len(changed["bboxes"])] = changed["bboxes"]
+        return changed["image"].astype(np.float32), padded
+
+
+def decode(data: bytes) -> Any:
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+
+
+def jitter(p: float = 1.0) -> Any:
+    return albumentations.ColorJitter(
+        brightness=(0.8, 1.2), contrast=(0.8, 1.2), saturation=(0.8, 1.2), hue=(0, 0), p=p
+    )
+
+
+def turn(**more: Any) -> Any:
+    return albumentations.Affine(rotate=(-15, 15), shear=(-10, 10), p=1.0, **more)
+
+
+CASES = {
+    "memory": (
+        Pixels,
+        lambda: [
+            albumentations.HorizontalFlip(p=0.5),
+            turn(translate_percent=(-0.1, 0.1), scale=(0.9, 1.1)),
+            jitter(),
+            albumentations.CoarseDropout(
+                num_holes_range=(1, 1), hole_height_range=(56, 56), hole_width_range=(56, 56), p=1.0
+            ),
+        ],
+    ),
+    "files": (
+        Files,
+        lambda: [
+            albumentations.RandomResizedCrop((224, 224), scale=(0.25, 1.0), p=1.0),
+            albumentations.HorizontalFlip(p=0.5),
+            turn(),
+            jitter(),
+        ],
+    ),
+    "boxes": (
+        Files,
+        lambda: [
+            albumentations.RandomResizedCrop((512, 512), scale=(0.25, 1.0), p=1.0),
+            albumentations.HorizontalFlip(p=0.5),
+            turn(),
+            jitter(),
+        ],
+    ),
+}
+
+
+def rate(case: str, folder: Path, seconds: float, workers: int) -> float:
+    """Pictures per second, after a first batch."""
+    source, operations = CASES[case]
+    boxes = albumentations.BboxParams("albumentations", label_fields=["labels"]) if case == "boxes" else None
+    change = Change(albumentations.Compose(operations(), bbox_params=boxes))
+    data = source(folder)
+    loader = grain.DataLoader(
+        data_source=data,
+        sampler=grain.IndexSampler(len(data), grain.NoSharding(), shuffle=True, num_epochs=None, seed=0),
+        operations=[change, grain.Batch(BATCH)],
+        worker_count=workers,
+    )
+    batches = iter(loader)
+    for _ in range(2 * workers):
+        next(batches)
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        next(batches)
+        count += BATCH
+    return count / (time.perf_counter() - began)
+
+
+def main() -> None:
+    cv2.setNumThreads(1)
+    for line in sys.stdin:
+        case, folder, seconds = line.split()
+        print(rate(case, Path(folder), float(seconds), int(sys.argv[1])), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Python inside tf.data, for what no TensorFlow operation does as fast.
+
+tf.data works ahead on threads of its own. When Python ends while such a thread waits for its lock, the thread never
+comes back, and the iterator that is being taken down waits for it for ever. So before Python ends, we wait until the
+calls have stopped, which they do by themselves as soon as what was worked ahead fills its buffers.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.stack import tf
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+QUIET = 0.2
+"""Seconds without a call after which none is expected."""
+LONGEST_WAIT = 30.0
+
+
+class _Calls:
+    """Counts the calls that run now."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = 0
+        self._last = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._running -= 1
+            self._last = time.monotonic()
+
+    def wait_until_they_stop(self) -> None:
+        """Returns at once where there never was a call."""
+        end = time.monotonic() + LONGEST_WAIT
+        while (self._running or time.monotonic() - self._last < QUIET) and time.monotonic() < end:
+            time.sleep(QUIET / 10)
+
+
+_calls = _Calls()
+atexit.register(_calls.wait_until_they_stop)
+
+
+def in_python(function: Callable[..., np.ndarray], inputs: Sequence[tf.Tensor], dtype: tf.DType) -> tf.Tensor:
+    """A call of a function of arrays inside tf.data; its shape has to be set by the caller.
+
+    AutoGraph is kept out: it would rewrite every function that is called, and make a loop over a batch several times
+    as slow.
+    """
+
+    @tf.autograph.experimental.do_not_convert
+    def call(*arrays: np.ndarray) -> np.ndarray:
+        with _calls:
+            return function(*arrays)
+
+    return tf.numpy_function(call, inputs, dtype, stateful=False)

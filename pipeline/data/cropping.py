@@ -1,0 +1,166 @@
+"""Decoding, the random crop at the head and the geometry behind it as one step: from the file to the model's size with
+one resampling, a whole batch at once.
+
+Where a window has at least twice the pixels that the model takes, the picture is made smaller by 2, 4 or 8 first: a
+JPEG by libjpeg while it is decoded, any other by the mean of its pixels. A window is thus shrunk by 1 to 2 at most, up
+to where bilinear interpolation sees every pixel. OpenCV's decoder gives the same pixels as TensorFlow's accurate one
+(tested).
+
+B = batch, H, W, C = the model's pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from models.preprocess import RATIOS, PictureFormat
+from models.stack import tf
+from pipeline.augment import Augmentation, RandomResizedCrop, plan, random
+from pipeline.augment.base import PictureShape, Transform
+from pipeline.augment.fill import AnyFill, NearestFill
+from pipeline.augment.opencv_engine import OpenCV, bilinear, each
+from pipeline.augment.python_calls import in_python
+from pipeline.augment.warp import Warp
+from pipeline.augment.windows import apply_window
+from pipeline.data.example import EPOCH, ID, IMAGE, Example
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+JPEG_MARK = b"\xff\xd8"
+NO_CHANGE = np.eye(3, dtype=np.float32)
+
+
+def crop_and_augment(
+    examples: Example, crop: RandomResizedCrop, operations: Sequence[Augmentation], format: PictureFormat, seed: int
+) -> Example:
+    """A batch of whole pictures -> the same cropped, and changed by all operations behind the crop.
+
+    Args:
+        examples: `id`, `epoch`, `image` string [B] (JPEG or PNG) or uint8 [B,h,w,C], and any other fields but masks.
+        crop: the head of `operations`.
+        format: what the model takes; its `fit` plays no part.
+        seed: of the whole run.
+
+    Returns:
+        The batch with `image` uint8 [B,H,W,C].
+    """
+    keys = random.keys(examples[ID], examples[EPOCH], seed)
+    steps = plan.fuse(plan.transforms(operations, keys, PictureShape(*format.shape)))
+    first = _leading_warp(steps)
+    sizes = picture_sizes(examples[IMAGE])
+    windows = crop.window(keys, sizes[:, 0], sizes[:, 1])
+    examples = apply_window(examples, windows, crop.min_visible)
+    if first is None:
+        unmoved = tf.tile(NO_CHANGE[np.newaxis], [tf.shape(keys)[0], 1, 1])
+        pictures = decode_warped(examples[IMAGE], sizes, windows, unmoved, NearestFill(), format)
+        return plan.carry_out(steps, {**examples, IMAGE: pictures}, OpenCV())
+    pictures = decode_warped(examples[IMAGE], sizes, windows, first.matrices, first.fill or NearestFill(), format)
+    size = (format.height, format.width)
+    return plan.carry_out(steps[1:], first.follow({**examples, IMAGE: pictures}, size, size), OpenCV())
+
+
+def _leading_warp(steps: Sequence[Transform]) -> Warp | None:
+    """The first step where it is one matrix an example, which can be joined with the crop's."""
+    first = next(iter(steps), None)
+    return first if isinstance(first, Warp) and first.size is None else None
+
+
+def picture_sizes(pictures: tf.Tensor) -> tf.Tensor:
+    """Height and width of pictures, uint8 [B,h,w,C] or string [B] (read from the head of a file): int32 [B,2]."""
+    if pictures.dtype == tf.uint8:
+        return tf.tile([[*pictures.shape[1:3]]], [tf.shape(pictures)[0], 1])
+    from PIL import Image
+
+    def run(files: np.ndarray) -> np.ndarray:
+        return np.array([Image.open(BytesIO(file)).size[::-1] for file in files], np.int32).reshape(-1, 2)
+
+    return tf.ensure_shape(in_python(run, [pictures], tf.int32), [None, 2])
+
+
+def decode_warped(
+    pictures: tf.Tensor,
+    sizes: tf.Tensor,
+    windows: tf.Tensor,
+    matrices: tf.Tensor,
+    fill: AnyFill,
+    format: PictureFormat,
+) -> tf.Tensor:
+    """Windows of pictures, string [B] or uint8 [B,h,w,C], seen through matrices: uint8 [B,H,W,C].
+
+    Args:
+        sizes: int32 [B,2], height and width in pixels.
+        windows: float32 [B,4], y_min, x_min, y_max, x_max as shares of the picture.
+        matrices: float32 [B,3,3], from a pixel of the result to one of the window at the model's size.
+        fill: what is outside the window.
+    """
+    target = (format.height, format.width)
+    warp = bilinear(target, fill)
+
+    def one(picture: bytes | np.ndarray, size: np.ndarray, window: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        pixels = window * np.tile(size, 2)
+        ratio = shrinking(window_matrix(pixels, target) @ matrix)
+        smaller = decoded(picture, format.channels, ratio) if isinstance(picture, bytes) else shrunk(picture, ratio)
+        return warp(*_cut(smaller, pixels / ratio, matrix, target))
+
+    return each(one, format.shape, pictures, sizes, windows, matrices)
+
+
+def shrinking(matrix: np.ndarray) -> int:
+    """1, 2, 4 or 8: how much smaller a picture may be made first, so that it still has the pixels that are needed.
+
+    Args:
+        matrix: float [3,3], from a pixel of the result to one of the whole picture.
+    """
+    step = np.linalg.norm(matrix[:2, :2], axis=0).min()
+    return max(ratio for ratio in RATIOS if ratio <= max(step, 1.0))
+
+
+def decoded(data: bytes, channels: int, ratio: int) -> np.ndarray:
+    """JPEG or PNG bytes -> uint8 [h,w,C], at its size divided by the ratio, rounded up."""
+    import cv2
+
+    is_jpeg = data.startswith(JPEG_MARK)
+    colour = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR_RGB}[channels]
+    smaller = {
+        1: 0,
+        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    }[ratio if is_jpeg else 1]
+    flags = colour | smaller | cv2.IMREAD_IGNORE_ORIENTATION  # `prepare` has turned pictures upright
+    picture = cast(np.ndarray, cv2.imdecode(np.frombuffer(data, np.uint8), flags))  # never None: `prepare` decoded it
+    return picture if is_jpeg else shrunk(picture, ratio)
+
+
+def shrunk(picture: np.ndarray, ratio: int) -> np.ndarray:
+    """A picture at its size divided by the ratio, rounded up: the mean of each ratio x ratio pixels."""
+    if ratio == 1:
+        return picture
+    import cv2
+
+    missing = [(0, -side % ratio) for side in picture.shape[:2]]
+    whole = np.pad(picture, [*missing, *[(0, 0)] * (picture.ndim - 2)], "edge")
+    return cv2.resize(whole, (whole.shape[1] // ratio, whole.shape[0] // ratio), interpolation=cv2.INTER_AREA)
+
+
+def _cut(
+    picture: np.ndarray, window: np.ndarray, matrix: np.ndarray, target: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a picture that a window in pixels needs, and the matrix that leads into it."""
+    first = np.clip(np.floor(window[:2]).astype(int) - 1, 0, np.array(picture.shape[:2]) - 1)
+    last = np.clip(np.ceil(window[2:]).astype(int) + 1, first + 1, picture.shape[:2])
+    part = picture[first[0] : last[0], first[1] : last[1]]
+    inside = window_matrix(window - np.tile(first, 2), target) @ matrix
+    return part, inside.astype(np.float32)
+
+
+def window_matrix(window: np.ndarray, target: tuple[int, int]) -> np.ndarray:
+    """From a pixel of the result to one of a picture, for a window [4] in pixels: float64 [3,3]."""
+    (down, right), (top, left) = (window[2:] - window[:2]) / target, window[:2]
+    return np.array([[right, 0, left + right / 2 - 0.5], [0, down, top + down / 2 - 0.5], [0, 0, 1]])

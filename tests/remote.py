@@ -1,0 +1,42 @@
+"""A file system that is not the local disk's: TensorFlow's own in memory, `ram://`, made known to `etils.epath`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from etils.epath import backend, gpath, register
+
+from models.stack import tf
+from pipeline.locations import location
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder in memory. It lasts as long as the process."""
+    monkeypatch.setattr(gpath, "_URI_PREFIXES", (*gpath._URI_PREFIXES, "ram://"))
+    monkeypatch.setattr(gpath, "_URI_SCHEMES", gpath._URI_SCHEMES | {"ram"})
+    monkeypatch.setitem(gpath._URI_MAP_ROOT, "ram://", "/ram/")
+    monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, "ram", gpath._PREFIX_TO_BACKEND["gs"])
+    monkeypatch.setitem(register._URI_PREFIXES_TO_CLS, "ram://", gpath.PosixGPath)
+    monkeypatch.setattr(type(backend.tf_backend), "open", _replacing(type(backend.tf_backend).open))
+    folder = f"ram://bucket{next(NUMBERS)}/team"
+    tf.io.gfile.makedirs(folder)
+    yield location(folder)
+    tf.io.gfile.rmtree(folder)
+
+
+def _replacing(open_file: Callable[..., Any]) -> Callable[..., Any]:
+    """Opens to write a file that is empty: `ram://` would go on behind what is there, as no bucket does."""
+
+    def opened(self: Any, path: str, mode: str) -> Any:
+        if "w" in mode and tf.io.gfile.exists(path):
+            tf.io.gfile.remove(path)
+        return open_file(self, path, mode)
+
+    return opened
