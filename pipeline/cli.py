@@ -2,62 +2,31 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-import logging
-import os
 import signal
 import sys
 import traceback
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from typer.exceptions import Abort, TyperException
 
 from pipeline import console
+from pipeline.command import app, verb
 from pipeline.console import Level, terminal
-from pipeline.errors import ConfigError, ConvoyError, Interrupted, RunError, VerificationError
+from pipeline.errors import ConfigError, ConvoyError, Interrupted
+from pipeline.opening import config_file, configuration, finished_job, location, opened, run_folder_of
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from pipeline.config import Config
-    from pipeline.run import Run
-
 FAULT = 70
 """Exit code of a fault in Convoy itself (EX_SOFTWARE of sysexits.h)."""
 
-EPILOG = (
-    "[bold]Exit codes[/bold]: 0 done, 1 something else is wrong, 2 configuration or command line, 3 data, 4 training, "
-    "5 export, 6 an exported file misses its limits, 7 the Run folder cannot be used, 8 disk full or not writable, "
-    "70 a fault in Convoy, 130 stopped by Ctrl-C or SIGTERM (a Run can then be resumed)."
-)
-
-
-def _location(place: str | os.PathLike[str]) -> Path:
-    """A path of this machine, or the URL of a folder in a bucket."""
-    from pipeline.locations import location
-
-    return location(place)
-
-
-app = typer.Typer(
-    name="convoy",
-    help="From pictures to a verified SavedModel and TFLite files, with one configuration file.",
-    epilog=EPILOG,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 ConfigPath = Annotated[
     Path,
-    typer.Argument(metavar="CONFIG", parser=_location, help="A YAML file, or the folder of an earlier Run."),
+    typer.Argument(metavar="CONFIG", parser=location, help="A YAML file, or the folder of an earlier Run."),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -68,53 +37,17 @@ RunFolder = Annotated[
     typer.Option(
         "--run",
         metavar="DIR",
-        parser=_location,
+        parser=location,
         help="The Run folder, or its URL. Default: the configuration's `run`, else runs/NAME.",
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the training that was stopped in this Run.")]
 
-OUTPUT_OPTIONS = {
-    "json": Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")],
-    "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="Only results, warnings and errors.")],
-    "verbose": Annotated[bool, typer.Option("--verbose", "-v", help="More messages, library logs, tracebacks.")],
-}
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a stage works on."""
-
-    config: Config
-    run: Run
-
-
-def verb(function: Callable[..., None]) -> Callable[..., None]:
-    """Makes a function a verb of `convoy`, with the options that all verbs share."""
-
-    @functools.wraps(function)
-    def command(*, json: bool, quiet: bool, verbose: bool, **arguments: Any) -> None:
-        if quiet and verbose:
-            raise ConfigError("--quiet and --verbose exclude each other; give one of them.")
-        level = Level.QUIET if quiet else Level.VERBOSE if verbose else Level.NORMAL
-        terminal.configure(level, as_json=json)
-        _quieten_libraries(level)
-        with redirect_stdout(sys.stderr) if json else nullcontext():
-            function(**arguments)
-
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
-        for name, annotation in OUTPUT_OPTIONS.items()
-    ]
-    own = inspect.signature(function, eval_str=True)
-    command.__signature__ = own.replace(parameters=[*own.parameters.values(), *shared])  # type: ignore[attr-defined]
-    return app.command()(command)
-
 
 @verb
 def run(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None, resume: Resume = False) -> None:
     """Do all of it: prepare, train, evaluate, compress, export, verify, report."""
-    with _job("run", config, overrides, run) as job:
+    with finished_job("run", config, overrides, run) as job:
         from pipeline import stages
 
         stages.run_all(job.config, job.run, resume=resume)
@@ -123,7 +56,7 @@ def run(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None, 
 @verb
 def prepare(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None) -> None:
     """Read the source once, check every picture, and write sharded records."""
-    with _job("prepare", config, overrides, run) as job:
+    with finished_job("prepare", config, overrides, run) as job:
         from pipeline import stages
 
         stages.prepare(job.config, job.run)
@@ -132,7 +65,7 @@ def prepare(config: ConfigPath, overrides: Overrides = None, run: RunFolder = No
 @verb
 def train(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None, resume: Resume = False) -> None:
     """Train the network; prepares the data first where that has not been done."""
-    with _job("train", config, overrides, run) as job:
+    with finished_job("train", config, overrides, run) as job:
         from pipeline import stages
 
         stages.train(job.config, job.run, resume=resume)
@@ -141,7 +74,7 @@ def train(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None
 @verb
 def evaluate(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None) -> None:
     """Score the trained model on the test split (validation where there is none)."""
-    with _job("evaluate", config, overrides, run) as job:
+    with finished_job("evaluate", config, overrides, run) as job:
         from pipeline import stages
 
         stages.evaluate(job.config, job.run)
@@ -150,7 +83,7 @@ def evaluate(config: ConfigPath, overrides: Overrides = None, run: RunFolder = N
 @verb
 def compress(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None) -> None:
     """Make the smaller variants of the trained model."""
-    with _job("compress", config, overrides, run) as job:
+    with finished_job("compress", config, overrides, run) as job:
         from pipeline import stages
 
         stages.compress(job.config, job.run)
@@ -159,7 +92,7 @@ def compress(config: ConfigPath, overrides: Overrides = None, run: RunFolder = N
 @verb
 def export(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None) -> None:
     """Write the SavedModel, the TFLite files and their contract."""
-    with _job("export", config, overrides, run) as job:
+    with finished_job("export", config, overrides, run) as job:
         from pipeline import stages
 
         stages.export(job.config, job.run)
@@ -168,7 +101,7 @@ def export(config: ConfigPath, overrides: Overrides = None, run: RunFolder = Non
 @verb
 def verify(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None) -> None:
     """Run every exported file over the evaluation data; exit code 6 where one misses its limits."""
-    with _job("verify", config, overrides, run) as job:
+    with finished_job("verify", config, overrides, run) as job:
         from pipeline import stages
 
         stages.verify(job.config, job.run)
@@ -177,7 +110,7 @@ def verify(config: ConfigPath, overrides: Overrides = None, run: RunFolder = Non
 @verb
 def report(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None) -> None:
     """Write one self-contained HTML page about the Run."""
-    with _job("report", config, overrides, run) as job:
+    with finished_job("report", config, overrides, run) as job:
         from pipeline import stages
 
         stages.report(job.config, job.run)
@@ -195,7 +128,7 @@ def preview(
     count: Annotated[int, typer.Option("--count", min=1, max=200, help="Training pictures, a row each.")] = 8,
 ) -> None:
     """Draw training pictures and their augmented versions, labels and objects included; prepares first if needed."""
-    with _opened(config, overrides, run) as job:
+    with opened(config, overrides, run) as job:
         from pipeline import stages
 
         file = stages.preview(job.config, job.run, output, count)
@@ -213,7 +146,7 @@ def profile(
     ] = 20.0,
 ) -> None:
     """Measure every stage of a training: which of them is the limit, and what to change; prepares first if needed."""
-    with _opened(config, overrides, run) as job:
+    with opened(config, overrides, run) as job:
         from pipeline import stages
         from pipeline.profile import as_view
 
@@ -273,7 +206,7 @@ def doctor(
     config: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[CONFIG]", parser=_location, help="For data: a YAML file (a task is not needed), or a Run."
+            metavar="[CONFIG]", parser=location, help="For data: a YAML file (a task is not needed), or a Run."
         ),
     ] = None,
     overrides: Overrides = None,
@@ -298,8 +231,8 @@ def _examine_data(source: Path, overrides: Sequence[str], run_folder: Path | Non
     from pipeline.mirror import mirrored
     from pipeline.run import Run
 
-    config = load_data(_config_file(source), overrides)
-    folder = _run_folder(config.run, source, run_folder)
+    config = load_data(config_file(source), overrides)
+    folder = run_folder_of(config.run, source, run_folder)
     diagnosis = examine.examine(examine.subject_of(config.data), config.doctor)
     with mirrored(folder) as local:
         keep.keep(diagnosis, config.data.source, Run(local, home=folder), config.doctor.pictures)
@@ -382,93 +315,6 @@ def schema() -> None:
 
     terminal.configure(terminal.level, as_json=True)
     terminal.answer(json_schema(Config), "")
-
-
-def _print_version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import version
-
-        terminal.answer({"version": version("convoy")}, f"convoy {version('convoy')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _convoy(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
-    ] = False,
-) -> None:
-    pass
-
-
-@contextmanager
-def _job(name: str, source: Path, overrides: list[str] | None, run_folder: Path | None) -> Iterator[Job]:
-    """Opens what a stage works on, and afterwards shows what came out of it, blessed or not."""
-    from pipeline import outcome
-
-    with _opened(source, overrides, run_folder) as job:
-        try:
-            yield job
-        except VerificationError:
-            outcome.show(name, job.run)
-            raise
-        outcome.show(name, job.run)
-
-
-@contextmanager
-def _opened(source: Path, overrides: list[str] | None, run_folder: Path | None) -> Iterator[Job]:
-    """Opens a configuration and its Run."""
-    from pipeline.data.store import record_errors
-    from pipeline.files import storage_errors
-    from pipeline.mirror import mirrored
-    from pipeline.run import Run
-
-    config, folder = configuration(source, overrides or [], run_folder)
-    with mirrored(folder) as local:
-        run = Run(local, home=folder)
-        # What a library meets on its own, such as TensorBoard at a full disk, or tf.data at a damaged record.
-        with storage_errors(folder), record_errors(run.data):
-            yield Job(config, run)
-
-
-def configuration(source: Path, overrides: Sequence[str], run_folder: Path | None) -> tuple[Config, Path]:
-    """The Config in a YAML file or in an earlier Run, and the Run folder that goes with it."""
-    from pipeline.config import load
-
-    config = load(_config_file(source), overrides)
-    return config, _run_folder(config.run, source, run_folder)
-
-
-def _run_folder(setting: str | None, source: Path, given: Path | None) -> Path:
-    """Where the Run is: where the command line says, else the Run given as its configuration, else as that says."""
-    if given or source.is_dir():
-        return given or source
-    return _location(setting) if setting else _default_run(source)
-
-
-def _config_file(source: Path) -> Path:
-    """The YAML file that is meant: a Run's own where its folder is given."""
-    saved = source / "config.yaml"
-    if source.is_dir() and not saved.is_file():
-        raise RunError(
-            f"{source} is a folder without a config.yaml, so it is no Run. Give a YAML file or the folder of a Run."
-        )
-    return saved if source.is_dir() else source
-
-
-def _default_run(source: Path) -> Path:
-    return Path("runs") / source.stem
-
-
-def _quieten_libraries(level: Level) -> None:
-    """TensorFlow, absl and others only speak on --verbose; what matters is said by Convoy."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if level == Level.VERBOSE else "3")
-    if level == Level.VERBOSE:
-        return
-    for name in ("tensorflow", "absl", "tf_keras", "matplotlib"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
 
 
 def execute(arguments: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline import cli, errors
+from pipeline import cli, errors, opening
 from pipeline.console import terminal
 
 ROOT = Path(__file__).parent.parent
@@ -151,7 +151,7 @@ def test_the_run_folder(tmp_path: Path) -> None:
         (mine, [], None), (mine, ["run=chosen"], None), (mine, ["run=chosen"], given),
         (earlier, [], None), (earlier, ["seed=6"], given),
     ]  # fmt: skip
-    opened = [cli.configuration(*command) for command in commands]
+    opened = [opening.configuration(*command) for command in commands]
     assert [folder for _, folder in opened] == [Path("runs/mine"), Path("chosen"), given, earlier, given]
     assert [config.seed for config, _ in opened] == [0, 0, 0, 5, 6]
 

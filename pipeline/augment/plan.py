@@ -139,9 +139,14 @@ def done_when_read(
     """How many operations, from the first on, are done while pictures are read: a crop, and the matrix behind it."""
     if head_crop(operations) is None:
         return 0
-    first, numbers = drawn[0] if drawn else (None, ())
-    joined = joins_crop and isinstance(first, Warp) and first.size is None
-    return 1 + len(numbers) if joined else 1
+    joined = joins_crop and leading_warp([step for step, _ in drawn]) is not None
+    return 1 + len(drawn[0][1]) if joined else 1
+
+
+def leading_warp(steps: Sequence[Transform]) -> Warp | None:
+    """The first step where it is one matrix an example, which can be joined with the crop's."""
+    first = next(iter(steps), None)
+    return first if isinstance(first, Warp) and first.size is None else None
 
 
 def kinds(operations: Sequence[Augmentation], places: Iterable[int]) -> tuple[str, ...]:

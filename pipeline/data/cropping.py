@@ -20,11 +20,10 @@ import numpy as np
 from models.preprocess import RATIOS, PictureFormat
 from models.stack import tf
 from pipeline.augment import Augmentation, RandomResizedCrop, plan, random
-from pipeline.augment.base import PictureShape, Transform
+from pipeline.augment.base import PictureShape
 from pipeline.augment.fill import AnyFill, NearestFill
 from pipeline.augment.opencv_engine import OpenCV, bilinear, each
 from pipeline.augment.python_calls import in_python
-from pipeline.augment.warp import Warp
 from pipeline.augment.windows import apply_window
 from pipeline.data.example import EPOCH, ID, IMAGE, Example
 
@@ -52,7 +51,7 @@ def crop_and_augment(
     """
     keys = random.keys(examples[ID], examples[EPOCH], seed)
     steps = plan.fuse(plan.transforms(operations, keys, PictureShape(*format.shape)))
-    first = _leading_warp(steps)
+    first = plan.leading_warp(steps)
     sizes = picture_sizes(examples[IMAGE])
     windows = crop.window(keys, sizes[:, 0], sizes[:, 1])
     examples = apply_window(examples, windows, crop.min_visible)
@@ -63,12 +62,6 @@ def crop_and_augment(
     pictures = decode_warped(examples[IMAGE], sizes, windows, first.matrices, first.fill or NearestFill(), format)
     size = (format.height, format.width)
     return plan.carry_out(steps[1:], first.follow({**examples, IMAGE: pictures}, size, size), OpenCV())
-
-
-def _leading_warp(steps: Sequence[Transform]) -> Warp | None:
-    """The first step where it is one matrix an example, which can be joined with the crop's."""
-    first = next(iter(steps), None)
-    return first if isinstance(first, Warp) and first.size is None else None
 
 
 def picture_sizes(pictures: tf.Tensor) -> tf.Tensor:

@@ -24,12 +24,21 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("pipeline.checkpoints", "pipeline.averaging", "pipeline.environment", "pipeline.trained"),
         *("pipeline.evaluate", "pipeline.predictors", "pipeline.predict", "pipeline.latency"),
         *("pipeline.compress", "pipeline.export", "pipeline.report", "pipeline.summary", "pipeline.diagnosis"),
-        *("pipeline.verify", "pipeline.verification", "pipeline.parity", "pipeline.profile"),
+        *("pipeline.verify", "pipeline.verification", "pipeline.parity", "pipeline.profile", "pipeline.measuring"),
+        "pipeline.preview",
     ),
     ("pipeline.config", "pipeline.yaml_file", "pipeline.setting_types"),
     ("pipeline.stages", "pipeline.ownership"),
     (
-        *("pipeline.cli", "pipeline.outcome", "pipeline.describe", "pipeline.schema", "pipeline.doctor"),
+        *(
+            "pipeline.cli",
+            "pipeline.command",
+            "pipeline.opening",
+            "pipeline.outcome",
+            "pipeline.describe",
+            "pipeline.schema",
+            "pipeline.doctor",
+        ),
         *("pipeline.inspect_folder", "pipeline.inspect_table", "pipeline.starting_config"),
     ),
 )

@@ -127,3 +127,13 @@ def test_the_verdict(blessed: list[bool], text: str, tone: str):
     said = verdict({str(number): {"blessed": value, "why": "too slow"} for number, value in enumerate(blessed)})
     assert (said["text"], said["tone"]) == (text, tone)
     assert [why for _, why in said["refused"]] == ["too slow"] * blessed.count(False)
+
+
+def test_labels_below_the_samples_and_the_contact_sheet(tmp_path: Path):
+    run = sample.classification_run(tmp_path)
+    assert "Augmentation" not in Tags(build_report(run, ReportSettings()).read_text(encoding="utf-8")).text
+    first = min(file.name for file in run.samples.glob("*.png"))
+    run.write_json(run.captions, {first: "rose: 70%, <daisy>: 30%"})
+    run.preview.write_bytes((run.samples / first).read_bytes())
+    page = Tags(build_report(run, ReportSettings()).read_text(encoding="utf-8"))
+    assert "rose: 70%, <daisy>: 30%" in page.text and "convoy preview" in page.text
