@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline import console
 from pipeline.files import PARTIAL, storage_errors
 from pipeline.locations import is_remote
 
@@ -81,8 +82,8 @@ class Mirror:
             while not stop.wait(SECONDS):
                 try:
                     self.upload()
-                except Exception:  # the next one tries again, and the last one tells
-                    continue
+                except Exception as error:  # any library's; the next upload tries again, the last one raises
+                    console.detail(f"{self.remote}: not copied yet ({error})")
 
         thread = threading.Thread(target=repeat, name="mirror", daemon=True)
         thread.start()

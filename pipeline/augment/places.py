@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.stack import tf
-from pipeline.data.example import BOXES, CLASSES, CORNERS, CROWD, DIFFICULT, MASKS, NO_OBJECT, POINTS, Example
+from pipeline.data.example import (
+    BOXES,
+    CLASSES,
+    CORNERS,
+    NO_OBJECT,
+    OBJECT_FIELDS,
+    POINTS,
+    Example,
+)
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,8 +32,6 @@ Move = Callable[["tf.Tensor"], "tf.Tensor"]
 """Points (x, y) float32 [B,M,2] as shares of the picture -> where they are in the result, as shares of that."""
 
 
-OF_OBJECTS = (BOXES, CORNERS, POINTS, DIFFICULT, CROWD, MASKS)
-"""What an example may hold of each object, besides its class."""
 ROUNDING = 1e-3
 """Shares closer than this count as equal: a box that is turned to the very edge has not left the picture."""
 
@@ -62,7 +68,7 @@ def keep_objects(examples: Example, stays: tf.Tensor | None) -> Example:
         return examples
     stays &= examples[CLASSES] != NO_OBJECT
     kept: Example = {CLASSES: tf.where(stays, examples[CLASSES], NO_OBJECT)}
-    for name in set(OF_OBJECTS) & set(examples):
+    for name in (examples.keys() & OBJECT_FIELDS) - {CLASSES}:
         kept[name] = tf.where(_spread(stays, examples[name]), examples[name], tf.zeros([], examples[name].dtype))
     return {**examples, **kept}
 
@@ -93,7 +99,7 @@ def swap_points(examples: Example, pairs: Sequence[tuple[int, int]], mirrored: t
 
 def _only_where(changed: tf.Tensor, after: Example, before: Example) -> Example:
     """The fields of objects, with the examples that are not changed, bool [B], as they were."""
-    names = {CLASSES, *OF_OBJECTS} & set(before)
+    names = before.keys() & OBJECT_FIELDS
     return {name: tf.where(_spread(changed, before[name]), after[name], before[name]) for name in names}
 
 

@@ -26,12 +26,11 @@ from pipeline.augment.opencv_engine import OpenCV, bilinear, each
 from pipeline.augment.python_calls import in_python
 from pipeline.augment.windows import apply_window
 from pipeline.data.example import EPOCH, ID, IMAGE, Example
+from pipeline.data.jpeg import START
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-
-JPEG_MARK = b"\xff\xd8"
 NO_CHANGE = np.eye(3, dtype=np.float32)
 
 
@@ -118,7 +117,7 @@ def decoded(data: bytes, channels: int, ratio: int) -> np.ndarray:
     """JPEG or PNG bytes -> uint8 [h,w,C], at its size divided by the ratio, rounded up."""
     import cv2
 
-    is_jpeg = data.startswith(JPEG_MARK)
+    is_jpeg = data.startswith(START)
     colour = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR_RGB}[channels]
     smaller = {
         1: 0,

@@ -63,6 +63,8 @@ LABEL_SHARES = "label_shares"
 EPOCH = "epoch"
 REAL = "real"
 
+OBJECT_FIELDS = (CLASSES, BOXES, CORNERS, POINTS, DIFFICULT, CROWD, MASKS)
+"""What an example may hold of each of its N objects."""
 NO_OBJECT = -1
 """The `classes` of an object that is not there."""
 IGNORED = 255

@@ -12,23 +12,12 @@ from models.preprocess import PictureFormat
 from models.stack import tf
 from pipeline.augment.tensorflow_engine import TensorFlow
 from pipeline.augment.windows import apply_window, cut_masks
-from pipeline.data.example import (
-    BOXES,
-    CLASSES,
-    CORNERS,
-    CROWD,
-    DIFFICULT,
-    IMAGE,
-    MASK,
-    MASKS,
-    POINTS,
-    Example,
-)
+from pipeline.data.example import IMAGE, MASK, MASKS, OBJECT_FIELDS, Example
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-MARKED = (BOXES, CLASSES, CORNERS, POINTS, DIFFICULT, CROWD, MASK, MASKS)
+MARKED = (*OBJECT_FIELDS, MASK)
 """Fields whose values are places in the picture, or belong to one."""
 
 

@@ -26,10 +26,9 @@ from typing import Any
 import numpy as np
 
 from models.stack import tf
-from pipeline.data.jpeg import whole_jpeg
+from pipeline.data.jpeg import START, whole_jpeg
 
 JPEG_QUALITY = 95
-JPEG_START = b"\xff\xd8"
 PNG_COMPRESSION = 1  # zlib level: half the time of the usual 6 for a few per cent more bytes
 ORIENTATION = 0x0112
 PNG_DEPTH = 24  # place of the bit depth: after 8 bytes of signature, 8 of chunk head, 8 of size
@@ -65,7 +64,7 @@ class StoredPicture:
     @property
     def is_jpeg(self) -> bool:
         """Whether the data is a JPEG; else it is a PNG."""
-        return self.data.startswith(JPEG_START)
+        return self.data.startswith(START)
 
 
 def normalise_picture(picture: bytes | np.ndarray) -> tuple[bytes, int, int]:

@@ -109,7 +109,7 @@ def from_decoded(reading: Reading) -> tf.data.Dataset:
             return reading.cropped_and_augmented(reading.joined_crop, examples)
         if crop is not None:
             keys = random.keys(examples[ID], examples[EPOCH], reading.seed)
-            examples = crop_batch(examples, crop, keys, reading.need.format)
+            examples = crop_batch(examples, crop, keys, reading.need.format, reading.engine)
         return reading.augmented(examples)
 
     return reading.indices().map(take, num_parallel_calls=reading.threads, deterministic=True)
@@ -197,14 +197,16 @@ def decode(reading: Reading, element: Example) -> Example:
     return {**example, IMAGE: preprocess.crop_and_fit(picture, part, need.format)}
 
 
-def crop_batch(examples: Example, crop: RandomResizedCrop, keys: tf.Tensor, format: PictureFormat) -> Example:
+def crop_batch(
+    examples: Example, crop: RandomResizedCrop, keys: tf.Tensor, format: PictureFormat, engine: Engine
+) -> Example:
     """A random window of each example, for pictures of one size: `image` uint8 [B,h,w,C] -> uint8 [B,H,W,C]."""
     pictures = examples[IMAGE]
     height, width = pictures.shape[1:3]
     windows = crop.window(keys, height, width)
     moved = apply_window(examples, windows, crop.min_visible)
     if height <= format.height and width <= format.width:
-        return {**moved, IMAGE: enlarge(pictures, windows, (format.height, format.width), OpenCV())}
+        return {**moved, IMAGE: enlarge(pictures, windows, (format.height, format.width), engine)}
     cropped = tf.map_fn(
         lambda pair: preprocess.crop_and_fit(pair[0], pair[1], format),
         (pictures, windows),

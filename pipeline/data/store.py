@@ -34,6 +34,7 @@ from pipeline.data.example import (
     MASK,
     MASKS,
     NO_OBJECT,
+    OBJECT_FIELDS,
     POINTS,
     TEXT,
     VALUE,
@@ -49,7 +50,6 @@ SPLIT_FILE = "splits.csv"
 QUARANTINE = "quarantine.csv"
 OBJECTS_LEFT_OUT = "objects_left_out.csv"
 
-OF_OBJECTS = {BOXES, CLASSES, CORNERS, POINTS, DIFFICULT, CROWD, MASKS}
 FLAGS = {DIFFICULT, CROWD}
 
 
@@ -133,13 +133,13 @@ class Store:
         if LABELS_UNKNOWN in example:
             unknown = self._indicator(example.pop(LABELS_UNKNOWN), one)
             example[LABELS] = tf.where(unknown, np.float32("nan"), example[LABELS])
-        for name in OF_OBJECTS & example.keys():
+        for name in example.keys() & OBJECT_FIELDS:
             filled = self._filled_up(example[name], specification[name], one)
             example[name] = tf.cast(filled, tf.bool) if name in FLAGS else filled
         return example
 
     def _specification(self, name: str) -> Any:
-        if name in OF_OBJECTS:
+        if name in OBJECT_FIELDS:
             return self._object_specification(name)
         return {
             ID: tf.io.FixedLenFeature([], tf.string),

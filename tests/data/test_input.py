@@ -254,7 +254,8 @@ print("the same")
 def test_two_replicas_of_a_strategy_under_op_determinism(tmp_path: Path) -> None:
     """In a process of its own, because devices and determinism are chosen before TensorFlow starts."""
     command = [sys.executable, "-c", DISTRIBUTED, str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    # With a limit, because a thread that works ahead in Python can keep a process from ever ending.
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "the same" in result.stdout
 
