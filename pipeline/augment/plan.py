@@ -12,6 +12,7 @@ from pipeline.augment.base import Augmentation, PictureOperation, PictureShape, 
 from pipeline.augment.crops import RandomResizedCrop
 from pipeline.augment.engines import Engine
 from pipeline.augment.opencv_engine import OpenCV
+from pipeline.augment.python_calls import as_written
 from pipeline.augment.warp import Warp
 from pipeline.data.example import EPOCH, ID, IMAGE, Example
 from pipeline.errors import ConfigError
@@ -37,6 +38,7 @@ def head_crop(operations: Sequence[Augmentation]) -> RandomResizedCrop | None:
     return first if isinstance(first, RandomResizedCrop) else None
 
 
+@as_written
 def apply(operations: Sequence[Augmentation], examples: Example, seed: int, engine: Engine | None = None) -> Example:
     """Runs the operations in their order on a batch; a random resized crop is taken as done when the pictures were
     read.
@@ -65,11 +67,11 @@ def carry_out(steps: Sequence[Transform], examples: Example, engine: Engine) -> 
 
 def transforms(operations: Sequence[Augmentation], keys: tf.Tensor, shape: PictureShape) -> list[Transform]:
     """The drawn transform of each operation; operation number i draws from stream i."""
-    return [
-        operation.transform(random.uniform(keys, stream, operation.num_draws), shape)
-        for stream, operation in enumerate(operations)
-        if isinstance(operation, PictureOperation)
-    ]
+    drawing = {place: one for place, one in enumerate(operations) if isinstance(one, PictureOperation)}
+    if not drawing:
+        return []
+    draws = random.uniforms(keys, {stream: operation.num_draws for stream, operation in drawing.items()})
+    return [operation.transform(drawn, shape) for operation, drawn in zip(drawing.values(), draws, strict=True)]
 
 
 def fuse(transforms: Sequence[Transform]) -> list[Transform]:

@@ -8,10 +8,11 @@ calls have stopped, which they do by themselves as soon as what was worked ahead
 from __future__ import annotations
 
 import atexit
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from models.stack import tf
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 QUIET = 0.2
 """Seconds without a call after which none is expected."""
@@ -53,16 +57,25 @@ _calls = _Calls()
 atexit.register(_calls.wait_until_they_stop)
 
 
-def in_python(function: Callable[..., np.ndarray], inputs: Sequence[tf.Tensor], dtype: tf.DType) -> tf.Tensor:
-    """A call of a function of arrays inside tf.data; its shape has to be set by the caller.
+def as_written(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Keeps AutoGraph out of a function and of all that it defines and calls.
 
-    AutoGraph is kept out: it would rewrite every function that is called, and make a loop over a batch several times
-    as slow.
+    AutoGraph rewrites what tf.data maps, down to the functions of arrays that are made on the way; these then run in
+    its form at every call, a loop over a batch in nearly twice the time.
     """
 
-    @tf.autograph.experimental.do_not_convert
+    @functools.wraps(function)
+    def call(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        return tf.autograph.experimental.do_not_convert(function)(*arguments, **options)
+
+    return call
+
+
+def in_python(function: Callable[..., np.ndarray], inputs: Sequence[tf.Tensor], dtype: tf.DType) -> tf.Tensor:
+    """A call of a function of arrays inside tf.data; its shape has to be set by the caller."""
+
     def call(*arrays: np.ndarray) -> np.ndarray:
         with _calls:
             return function(*arrays)
 
-    return tf.numpy_function(call, inputs, dtype, stateful=False)
+    return tf.numpy_function(tf.autograph.experimental.do_not_convert(call), inputs, dtype, stateful=False)

@@ -7,6 +7,7 @@ costs no state.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,8 +43,15 @@ def keys(ids: tf.Tensor, epoch: tf.Tensor, seed: int) -> tf.Tensor:
 
 def uniform(keys: tf.Tensor, stream: int, count: int) -> tf.Tensor:
     """Draws number 0..count-1 of a stream: keys uint64 [...] -> float32 [..., count] in [0, 1), multiples of 2**-24."""
-    first = np.uint64(stream * STREAM_LENGTH + 1)
+    return uniforms(keys, {stream: count})[0]
+
+
+def uniforms(keys: tf.Tensor, counts: Mapping[int, int]) -> list[tf.Tensor]:
+    """The draws of several streams, one at least, made in one go: stream -> how many; each as `uniform` gives it."""
+    firsts = [
+        np.arange(count, dtype=np.uint64) + np.uint64(stream * STREAM_LENGTH + 1) for stream, count in counts.items()
+    ]
     with np.errstate(over="ignore"):
-        counters = (np.arange(count, dtype=np.uint64) + first) * GOLDEN_GAMMA
+        counters = np.concatenate(firsts) * GOLDEN_GAMMA
     bits = tf.bitwise.right_shift(mix(keys[..., tf.newaxis] + counters), np.uint64(40))
-    return tf.cast(bits, tf.float32) * np.float32(2**-24)
+    return tf.split(tf.cast(bits, tf.float32) * np.float32(2**-24), list(counts.values()), axis=-1)

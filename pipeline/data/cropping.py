@@ -22,11 +22,11 @@ from models.stack import tf
 from pipeline.augment import Augmentation, RandomResizedCrop, plan, random
 from pipeline.augment.base import PictureShape
 from pipeline.augment.fill import AnyFill, NearestFill
-from pipeline.augment.opencv_engine import OpenCV, bilinear, each
-from pipeline.augment.python_calls import in_python
+from pipeline.augment.opencv_engine import OpenCV, bilinear
+from pipeline.augment.python_calls import as_written, in_python
 from pipeline.augment.windows import apply_window
 from pipeline.data.example import EPOCH, ID, IMAGE, Example
-from pipeline.data.jpeg import START
+from pipeline.data.jpeg import START, frame_size
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 NO_CHANGE = np.eye(3, dtype=np.float32)
 
 
+@as_written
 def crop_and_augment(
     examples: Example, crop: RandomResizedCrop, operations: Sequence[Augmentation], format: PictureFormat, seed: int
 ) -> Example:
@@ -67,12 +68,21 @@ def picture_sizes(pictures: tf.Tensor) -> tf.Tensor:
     """Height and width of pictures, uint8 [B,h,w,C] or string [B] (read from the head of a file): int32 [B,2]."""
     if pictures.dtype == tf.uint8:
         return tf.tile([[*pictures.shape[1:3]]], [tf.shape(pictures)[0], 1])
-    from PIL import Image
 
     def run(files: np.ndarray) -> np.ndarray:
-        return np.array([Image.open(BytesIO(file)).size[::-1] for file in files], np.int32).reshape(-1, 2)
+        return np.array([size_of_file(file) for file in files], np.int32).reshape(-1, 2)
 
     return tf.ensure_shape(in_python(run, [pictures], tf.int32), [None, 2])
+
+
+def size_of_file(data: bytes) -> tuple[int, int]:
+    """Height and width of a JPEG or PNG file, from its head."""
+    if data.startswith(START):
+        return frame_size(data)
+    from PIL import Image
+
+    width, height = Image.open(BytesIO(data)).size
+    return height, width
 
 
 def decode_warped(
@@ -94,23 +104,45 @@ def decode_warped(
     target = (format.height, format.width)
     warp = bilinear(target, fill)
 
-    def one(picture: bytes | np.ndarray, size: np.ndarray, window: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-        pixels = window * np.tile(size, 2)
-        ratio = shrinking(window_matrix(pixels, target) @ matrix)
-        smaller = decoded(picture, format.channels, ratio) if isinstance(picture, bytes) else shrunk(picture, ratio)
-        return warp(*_cut(smaller, pixels / ratio, matrix, target))
+    def run(pictures: np.ndarray, sizes: np.ndarray, windows: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+        results, needed = np.empty((len(pictures), *format.shape), np.uint8), parts(sizes, windows, matrices, target)
+        for result, picture, ratio, part, matrix in zip(results, pictures, *needed, strict=True):
+            encoded = isinstance(picture, bytes)
+            smaller = decoded(picture, format.channels, ratio) if encoded else shrunk(picture, ratio)
+            top, left, bottom, right = part
+            result[...] = warp(smaller[top:bottom, left:right], matrix).reshape(format.shape)
+        return results
 
-    return each(one, format.shape, pictures, sizes, windows, matrices)
+    made = in_python(run, [pictures, sizes, windows, matrices], tf.uint8)
+    return tf.ensure_shape(made, [None, *format.shape])
 
 
-def shrinking(matrix: np.ndarray) -> int:
-    """1, 2, 4 or 8: how much smaller a picture may be made first, so that it still has the pixels that are needed.
+def parts(
+    sizes: np.ndarray, windows: np.ndarray, matrices: np.ndarray, target: tuple[int, int]
+) -> tuple[list[int], list[list[int]], np.ndarray]:
+    """What is needed of each picture, for arguments as of `decode_warped`.
+
+    Returns:
+        How much smaller it may be made first; the part of that which is seen, y_min, x_min, y_max, x_max in pixels,
+        with one pixel around for the interpolation; and the matrices that lead into that part, float32 [B,3,3].
+    """
+    pixels = windows * np.tile(sizes, 2)
+    ratios = shrinking(window_matrices(pixels, target) @ matrices)
+    pixels, ends = pixels / ratios[:, np.newaxis], -(-sizes // ratios[:, np.newaxis])
+    first = np.clip(np.floor(pixels[:, :2]).astype(int) - 1, 0, ends - 1)
+    last = np.clip(np.ceil(pixels[:, 2:]).astype(int) + 1, first + 1, ends)
+    inside = window_matrices(pixels - np.tile(first, 2), target) @ matrices
+    return ratios.tolist(), np.hstack([first, last]).tolist(), inside.astype(np.float32)
+
+
+def shrinking(matrices: np.ndarray) -> np.ndarray:
+    """1, 2, 4 or 8: how much smaller pictures may be made first, so that they still have the pixels that are needed.
 
     Args:
-        matrix: float [3,3], from a pixel of the result to one of the whole picture.
+        matrices: float [B,3,3], from a pixel of the result to one of the whole picture.
     """
-    step = np.linalg.norm(matrix[:2, :2], axis=0).min()
-    return max(ratio for ratio in RATIOS if ratio <= max(step, 1.0))
+    steps = np.linalg.norm(matrices[:, :2, :2], axis=1).min(axis=-1)
+    return np.array(RATIOS)[np.searchsorted(RATIOS, np.maximum(steps, 1.0), side="right") - 1]
 
 
 def decoded(data: bytes, channels: int, ratio: int) -> np.ndarray:
@@ -141,18 +173,11 @@ def shrunk(picture: np.ndarray, ratio: int) -> np.ndarray:
     return cv2.resize(whole, (whole.shape[1] // ratio, whole.shape[0] // ratio), interpolation=cv2.INTER_AREA)
 
 
-def _cut(
-    picture: np.ndarray, window: np.ndarray, matrix: np.ndarray, target: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a picture that a window in pixels needs, and the matrix that leads into it."""
-    first = np.clip(np.floor(window[:2]).astype(int) - 1, 0, np.array(picture.shape[:2]) - 1)
-    last = np.clip(np.ceil(window[2:]).astype(int) + 1, first + 1, picture.shape[:2])
-    part = picture[first[0] : last[0], first[1] : last[1]]
-    inside = window_matrix(window - np.tile(first, 2), target) @ matrix
-    return part, inside.astype(np.float32)
-
-
-def window_matrix(window: np.ndarray, target: tuple[int, int]) -> np.ndarray:
-    """From a pixel of the result to one of a picture, for a window [4] in pixels: float64 [3,3]."""
-    (down, right), (top, left) = (window[2:] - window[:2]) / target, window[:2]
-    return np.array([[right, 0, left + right / 2 - 0.5], [0, down, top + down / 2 - 0.5], [0, 0, 1]])
+def window_matrices(windows: np.ndarray, target: tuple[int, int]) -> np.ndarray:
+    """From a pixel of the result to one of a picture, for windows [B,4] in pixels: float64 [B,3,3]."""
+    steps = (windows[:, 2:] - windows[:, :2]) / target
+    matrices = np.zeros((len(windows), 3, 3))
+    matrices[:, [1, 0], [1, 0]] = steps
+    matrices[:, [1, 0], 2] = windows[:, :2] + steps / 2 - 0.5
+    matrices[:, 2, 2] = 1.0
+    return matrices

@@ -57,6 +57,19 @@ def whole_jpeg(data: bytes) -> Jpeg | None:
     return found if usable and found.markers >= NEEDED and found.channels and found.width * found.height else None
 
 
+def frame_size(data: bytes) -> tuple[int, int]:
+    """Height and width in pixels of a JPEG file that is known to be sound.
+
+    Raises:
+        IndexError, struct.error: it is not.
+    """
+    place = len(START)
+    while data[place + 1] not in FRAMES:
+        place += 1 if data[place + 1] == FILL else 2 + int.from_bytes(data[place + 2 : place + 4])
+    _, height, width, _ = FRAME_HEAD.unpack_from(data, place + 4)
+    return height, width
+
+
 def _read_markers(data: bytes, found: Jpeg) -> bool:
     """Goes from marker to marker up to the end marker; false where one is not as usual."""
     place = len(START)
