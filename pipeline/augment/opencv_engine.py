@@ -25,27 +25,29 @@ class OpenCV(Engine):
     """Every operation is one call of Python for a whole batch; pictures that an operation leaves alone are copied."""
 
     def warp(self, pictures: tf.Tensor, matrices: tf.Tensor, fill: AnyFill, size: tuple[int, int]) -> tf.Tensor:
-        cv2 = _cv2()
-        return each(_warper(size, cv2.INTER_LINEAR, fill), (*size, pictures.shape[-1]), pictures, matrices)
+        return filled(bilinear(size, fill), (*size, pictures.shape[-1]), pictures, matrices)
 
     def warp_nearest(self, pictures: tf.Tensor, matrices: tf.Tensor, value: int, size: tuple[int, int]) -> tf.Tensor:
         cv2 = _cv2()
         warp = _warper(size, cv2.INTER_NEAREST, ConstantFill(value=value))
 
-        def channel_by_channel(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:  # cv2 takes four at most
-            return np.stack([warp(plane, matrix) for plane in np.moveaxis(picture, -1, 0)], axis=-1)
+        def channel_by_channel(result: np.ndarray, picture: np.ndarray, matrix: np.ndarray) -> None:
+            moved = np.empty(size, np.uint8)  # cv2 writes into whole pictures only, and takes four channels at most
+            for channel in range(picture.shape[-1]):
+                warp(moved, picture[..., channel], matrix)
+                result[..., channel] = moved
 
-        return each(channel_by_channel, (*size, pictures.shape[-1]), pictures, matrices)
+        return filled(channel_by_channel, (*size, pictures.shape[-1]), pictures, matrices)
 
     def remap(self, pictures: tf.Tensor, places: tf.Tensor, fill: AnyFill) -> tf.Tensor:
         cv2 = _cv2()
         border, value = getattr(cv2, BORDERS[fill.mode]), _outside(fill)
 
-        def one(picture: np.ndarray, places: np.ndarray) -> np.ndarray:
+        def one(result: np.ndarray, picture: np.ndarray, places: np.ndarray) -> None:
             how = {"interpolation": cv2.INTER_LINEAR, "borderMode": border, "borderValue": value}
-            return _in_four_channels(picture, lambda wide: cv2.remap(wide, places, None, **how))
+            _in_four_channels(result, picture, lambda wide, moved: cv2.remap(wide, places, None, dst=moved, **how))
 
-        return each(one, (*places.shape[1:3], pictures.shape[-1]), pictures, places)
+        return filled(one, (*places.shape[1:3], pictures.shape[-1]), pictures, places)
 
     def remap_nearest(self, pictures: tf.Tensor, places: tf.Tensor, value: int) -> tf.Tensor:
         cv2 = _cv2()
@@ -62,10 +64,13 @@ class OpenCV(Engine):
         cv2 = _cv2()
         unchanged = np.eye(pictures.shape[-1], pictures.shape[-1] + 1, dtype=np.float32)
 
-        def one(picture: np.ndarray, change: np.ndarray) -> np.ndarray:
-            return picture if (change == unchanged).all() else cv2.transform(picture, change)
+        def one(result: np.ndarray, picture: np.ndarray, change: np.ndarray) -> None:
+            if (change == unchanged).all():
+                result[...] = picture
+            else:
+                cv2.transform(picture, change, result)
 
-        return each(one, pictures.shape[1:], pictures, tf.concat([matrix, offset[..., tf.newaxis]], axis=-1))
+        return filled(one, pictures.shape[1:], pictures, tf.concat([matrix, offset[..., tf.newaxis]], axis=-1))
 
     def lookup(self, pictures: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
         cv2 = _cv2()
@@ -186,13 +191,16 @@ class OpenCV(Engine):
         return tf.ensure_shape(in_python(run, [pictures], tf.float32), [None, channels])
 
 
-def bilinear(size: tuple[int, int], fill: AnyFill) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """The function (picture uint8 [h,w,C], matrix float32 [3,3]) -> the picture of this size that the matrix shows."""
+def bilinear(size: tuple[int, int], fill: AnyFill) -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
+    """The function (result uint8 [H,W,C], picture uint8 [h,w,C], matrix float32 [3,3]) that fills the result with what
+    the matrix shows of the picture."""
     return _warper(size, _cv2().INTER_LINEAR, fill)
 
 
-def _warper(size: tuple[int, int], interpolation: int, fill: AnyFill) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """The function (picture, matrix) -> the picture moved."""
+def _warper(
+    size: tuple[int, int], interpolation: int, fill: AnyFill
+) -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
+    """The function (result, picture, matrix) that fills the result with the picture moved."""
     cv2 = _cv2()
     how = {
         "dsize": (size[1], size[0]),
@@ -202,22 +210,27 @@ def _warper(size: tuple[int, int], interpolation: int, fill: AnyFill) -> Callabl
     }
     unchanged = np.eye(3, dtype=np.float32)
 
-    def one(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    def one(result: np.ndarray, picture: np.ndarray, matrix: np.ndarray) -> None:
         if picture.shape[:2] == size and (matrix == unchanged).all():
-            return picture
-        if (matrix[2] == LAST_ROW_OF_AFFINE).all():
-            return _in_four_channels(picture, lambda wide: cv2.warpAffine(wide, matrix[:2], **how))
-        return _in_four_channels(picture, lambda wide: cv2.warpPerspective(wide, matrix, **how))
+            result[...] = picture.reshape(result.shape)
+        elif (matrix[2] == LAST_ROW_OF_AFFINE).all():
+            _in_four_channels(result, picture, lambda wide, moved: cv2.warpAffine(wide, matrix[:2], dst=moved, **how))
+        else:
+            _in_four_channels(result, picture, lambda wide, moved: cv2.warpPerspective(wide, matrix, dst=moved, **how))
 
     return one
 
 
-def _in_four_channels(picture: np.ndarray, operation: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The operation's result; colour pictures get a fourth channel for it, which makes cv2's SIMD twice as fast."""
+def _in_four_channels(
+    result: np.ndarray, picture: np.ndarray, operation: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+) -> None:
+    """Fills the result with what an operation (picture, place for its result) gives. Colour pictures get a fourth
+    channel for it, which makes cv2's SIMD twice as fast."""
     cv2 = _cv2()
-    if picture.ndim == 2 or picture.shape[2] != 3:
-        return operation(picture)
-    return cv2.cvtColor(operation(cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA)), cv2.COLOR_RGBA2RGB)
+    if picture.ndim == 3 and picture.shape[2] == 3:
+        cv2.cvtColor(operation(cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA), None), cv2.COLOR_RGBA2RGB, result)
+    else:
+        operation(picture, result)
 
 
 def _outside(fill: AnyFill) -> tuple[int, ...]:
@@ -227,10 +240,19 @@ def _outside(fill: AnyFill) -> tuple[int, ...]:
 def each(function: Callable[..., np.ndarray], shape: Sequence[int], *inputs: tf.Tensor) -> tf.Tensor:
     """The function's result for each example, uint8 [B,*shape]."""
 
+    def fill(result: np.ndarray, *arguments: np.ndarray) -> None:
+        result[...] = function(*arguments).reshape(shape)
+
+    return filled(fill, shape, *inputs)
+
+
+def filled(fill: Callable[..., None], shape: Sequence[int], *inputs: tf.Tensor) -> tf.Tensor:
+    """What `fill` (result, one entry of each input) writes for each example, uint8 [B,*shape]."""
+
     def run(*arrays: np.ndarray) -> np.ndarray:
         results = np.empty((len(arrays[0]), *shape), np.uint8)
         for result, *arguments in zip(results, *arrays, strict=True):
-            result[...] = function(*arguments).reshape(shape)
+            fill(result, *arguments)
         return results
 
     made = in_python(run, inputs, tf.uint8)

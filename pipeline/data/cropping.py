@@ -110,7 +110,7 @@ def decode_warped(
             encoded = isinstance(picture, bytes)
             smaller = decoded(picture, format.channels, ratio) if encoded else shrunk(picture, ratio)
             top, left, bottom, right = part
-            result[...] = warp(smaller[top:bottom, left:right], matrix).reshape(format.shape)
+            warp(result, smaller[top:bottom, left:right], matrix)
         return results
 
     made = in_python(run, [pictures, sizes, windows, matrices], tf.uint8)
