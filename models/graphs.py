@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
+from models import attention
 from models.backbones import BACKBONES, NORMALISE
-from models.heads import IMAGE, TO_FLOAT
-from models.stack import keras
+from models.heads import IMAGE, TO_FLOAT, picture_input
+from models.preprocess import PictureFormat
+from models.rewire import nodes_behind, rewired_model, same
+from models.stack import keras, tf
 
 Tensor = Any
 Node = Any
+
+WRAPPERS = ("quant_", "prune_low_magnitude_", "cluster_")
+"""How tfmot begins the names of layers that it wraps."""
 
 
 def with_float_input(model: keras.Model) -> keras.Model:
@@ -34,19 +40,33 @@ def with_float_input(model: keras.Model) -> keras.Model:
     return keras.Model(image, outputs, name=model.name)
 
 
-def nodes_behind(tensors: Iterable[Tensor]) -> dict[str, Node]:
-    """Layer name -> the call of that layer, for every layer that KerasTensors of one flat graph rest on.
+def with_byte_input(network: keras.Model, picture: PictureFormat) -> keras.Model:
+    """The inverse of `with_float_input`: the same graph behind `heads.picture_input`, its layers and weights shared.
 
-    Layers that several models share have several calls; these are the ones of this graph.
+    Args:
+        network: `image` float32 [B,H,W,C] 0..255 in, named outputs out.
     """
-    nodes: dict[str, Node] = {}
-    waiting = [tensor.node for tensor in tensors]
-    while waiting:
-        node = waiting.pop()
-        if node.layer.name not in nodes:
-            nodes[node.layer.name] = node
-            waiting.extend(node.parent_nodes)
-    return nodes
+    image, pixels = picture_input(picture)
+    outputs = network.call(pixels)
+    named = outputs if isinstance(outputs, dict) else dict(zip(network.output_names, [outputs], strict=True))
+    return keras.Model(image, named, name=network.name)
+
+
+def with_any_size(model: keras.Model) -> keras.Model:
+    """The same graph for pictures of any height and width, its layers and weights shared.
+
+    Raises:
+        ValueError: a layer needs to know the size.
+    """
+    (image,) = model.inputs
+    free = keras.Input((None, None, image.shape[-1]), dtype=image.dtype, name=IMAGE)
+    other = tf.TensorSpec([1, image.shape[1] + 32, image.shape[2] + 64, image.shape[-1]], image.dtype)
+    try:
+        network = rewired_model(model, same, [free])
+        tf.function(network).get_concrete_function(other)  # what is made for one size shows where another one is known
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"The network {model.name!r} cannot take pictures of several sizes: {error}") from error
+    return network
 
 
 def feature_levels(model: keras.Model) -> dict[str, str]:
@@ -55,12 +75,41 @@ def feature_levels(model: keras.Model) -> dict[str, str]:
     Raises:
         ValueError: the model holds no layer of a backbone of Convoy.
     """
-    names = {layer.name for layer in model.layers}
-    known = [_held(backbone.levels, names) for backbone in BACKBONES.values()]
-    levels = max(known, key=len)
+    levels = {level: node.layer.name for level, node in _level_nodes(model).items()}
     if not levels:
         raise ValueError(f"The model {model.name!r} holds none of the backbones {', '.join(BACKBONES)}.")
     return levels
+
+
+def level_tensors(model: keras.Model) -> dict[str, Tensor]:
+    """Feature level -> the KerasTensor [B, H/stride, W/stride, F] of the model, finest first; none where it holds no
+    backbone of Convoy. Layers may be wrapped by tfmot."""
+    return {level: node.outputs for level, node in _level_nodes(model).items()}
+
+
+def _level_nodes(model: keras.Model) -> dict[str, Node]:
+    """Feature level -> the call that gives it.
+
+    Networks of one family share layer names: a level counts where a layer of its name has its stride, and where
+    several networks have as many, the one whose levels end last is meant.
+    """
+    nodes = {_unwrapped(name): node for name, node in nodes_behind(model.outputs).items()}
+    strides = {_unwrapped(name): stride for name, stride in _strides(model).items()}
+    places = {_unwrapped(layer.name): place for place, layer in enumerate(model.layers)}
+    known = [_held(family.members[kind].levels, strides) for kind, family in BACKBONES.items()]
+    levels = max(known, key=lambda held: (len(held), sum(places[layer] for layer in held.values())))
+    return {level: nodes[layer] for level, layer in levels.items()}
+
+
+def _strides(model: keras.Model) -> dict[str, int]:
+    """Layer name -> how many pixels of the picture lie between two neighbouring positions of its output."""
+    strides: dict[str, int] = {}
+    nodes = nodes_behind(model.outputs)
+    for layer in model.layers:  # in the order in which they are computed
+        before = [strides.get(parent.layer.name, 1) for parent in nodes[layer.name].parent_nodes]
+        own = getattr(getattr(layer, "layer", layer), "strides", 1)  # of what tfmot has wrapped
+        strides[layer.name] = max(before, default=1) * (own[0] if isinstance(own, tuple) else own)
+    return strides
 
 
 def layers_up_to(model: keras.Model, level_name: str) -> list[keras.layers.Layer]:
@@ -78,10 +127,12 @@ def layers_up_to(model: keras.Model, level_name: str) -> list[keras.layers.Layer
 def freeze_backbone(model: keras.Model) -> None:
     """Keeps the backbone as it is while the head is trained; its BatchNormalization runs in inference mode.
 
-    Takes effect when the model is compiled next.
+    Attention is trained with the head: pretrained weights know nothing of it. Takes effect when the model is compiled
+    next.
     """
     deepest = list(feature_levels(model))[-1]
-    _freeze_only(model, layers_up_to(model, deepest))
+    behind = layers_up_to(model, deepest)
+    _freeze_only(model, [layer for layer in behind if not layer.name.startswith(attention.PREFIX)])
 
 
 def unfreeze(model: keras.Model) -> None:
@@ -128,5 +179,11 @@ def _layer_name(model: keras.Model, name: str) -> str:
     return found
 
 
-def _held(levels: dict[str, str], names: set[str]) -> dict[str, str]:
-    return {level: layer for level, layer in levels.items() if layer in names}
+def _unwrapped(name: str) -> str:
+    """A layer's own name, where tfmot has wrapped it."""
+    prefix = next((prefix for prefix in WRAPPERS if name.startswith(prefix)), "")
+    return name.removeprefix(prefix)
+
+
+def _held(levels: Mapping[str, str], strides: Mapping[str, int]) -> dict[str, str]:
+    return {level: layer for level, layer in levels.items() if f"stride_{strides.get(layer)}" == level}

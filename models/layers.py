@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from models.stack import keras, tf
@@ -23,16 +24,21 @@ class GeneralizedMeanPooling2D(keras.layers.Layer):
     """The generalised mean (mean of x^p)^(1/p) of each channel, p learned (Radenović et al. 2019, section 3.2).
 
     p = 1 is the average, a large p close to the maximum; p starts at 3 as in the paper. Computes in float32 also under
-    mixed precision, where cubes overflow. In int8 files its powers stay float operators, and tfmot refuses it.
+    mixed precision, where cubes overflow.
+
+    Powers have no int8 operator and a range that eight bits do not span. So this computes max * (mean of (x / max)^p) ^
+    (1/p) by logarithms and exponentials, which int8 has as tables: the quotients lie in 0..1, and the maximum itself
+    goes through unchanged.
 
     Args:
         initial_power: what p starts at.
-        epsilon: what features below it count as, so that powers and gradients stay finite.
+        epsilon: what features below it count as, so that logarithms and gradients stay finite. Smaller ones cost int8
+            accuracy: its 256 levels are spread over the logarithms from here on.
 
     Input shape: [B, h, w, F]. Output shape: [B, F], float32.
     """
 
-    def __init__(self, initial_power: float = 3.0, epsilon: float = 1e-6, **kwargs: Any):
+    def __init__(self, initial_power: float = 3.0, epsilon: float = 1e-3, **kwargs: Any):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.initial_power = initial_power
         self.epsilon = epsilon
@@ -44,11 +50,68 @@ class GeneralizedMeanPooling2D(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        powers = tf.pow(tf.maximum(inputs, self.epsilon), self.power)
-        return tf.pow(tf.reduce_mean(powers, axis=[1, 2]), 1.0 / self.power)
+        features = tf.maximum(inputs, self.epsilon)
+        logarithms = tf.math.log(features)
+        greatest = tf.reduce_max(logarithms, axis=[1, 2], keepdims=True)
+        shares = tf.exp((logarithms - greatest) * self.power)  # (x / max) ^ p
+        return tf.reduce_max(features, axis=[1, 2]) * tf.exp(
+            tf.math.log(tf.reduce_mean(shares, axis=[1, 2])) / self.power
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "initial_power": self.initial_power, "epsilon": self.epsilon}
+
+
+class AxisReduction(keras.layers.Layer):
+    """Many values along an axis become one: [B, h, w, F] -> the same with a 1 there.
+
+    Args:
+        axis: 1 for the rows, 2 for the columns, -1 for the channels.
+    """
+
+    def __init__(self, axis: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.axis = axis
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": self.axis}
+
+
+@keras.saving.register_keras_serializable(package="convoy")
+class AxisMean(AxisReduction):
+    """The mean along an axis. In int8 it has a range of its own, which averages need: average pooling keeps that of its
+    input, in which they are a few levels apart."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_mean(inputs, axis=self.axis, keepdims=True)
+
+
+@keras.saving.register_keras_serializable(package="convoy")
+class AxisMaximum(AxisReduction):
+    """The largest value along an axis."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_max(inputs, axis=self.axis, keepdims=True)
+
+
+@keras.saving.register_keras_serializable(package="convoy")
+class MatrixProduct(keras.layers.Layer):
+    """The matrix product of two inputs [..., n, k] and [..., k, m] -> [..., n, m].
+
+    Args:
+        transpose: the second input comes as [..., m, k].
+    """
+
+    def __init__(self, transpose: bool = False, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.transpose = transpose
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        left, right = inputs
+        return tf.matmul(left, right, transpose_b=self.transpose)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "transpose": self.transpose}
 
 
 @keras.saving.register_keras_serializable(package="convoy")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from models.settings import Settings
@@ -25,6 +26,8 @@ RATIOS = (1, 2, 4, 8)
 MARGIN = 2
 """Pixels around a window that are decoded as well. Resampling mixes in one neighbour; the outermost column of a part
 differs from that of the whole picture where colour has half the resolution, because its neighbour was not decoded."""
+KNOWN, MISSING = 255, 0
+"""Values of the channel that says which pixels are known."""
 DCT = {"accurate": "INTEGER_ACCURATE", "fast": "INTEGER_FAST"}
 
 
@@ -35,8 +38,13 @@ class PictureFormat(Settings):
     """Height in pixels."""
     width: int = Field(default=224, gt=0, le=8192)
     """Width in pixels."""
-    channels: Literal[1, 3] = 3
-    """3 = red, green, blue; 1 = grey."""
+    channels: Literal[1, 2, 3, 4] = 3
+    """3 = red, green, blue; 1 = grey; 4 and 2 = the same and a last channel that says which pixels are known: 255, or 0
+    where a PNG is wholly transparent (`data.missing_regions.mark`) and beyond the picture."""
+    missing: Literal["zero", "mean", "kept"] = "zero"
+    """With 2 or 4 channels: what takes the place of pixels that are missing, in training, evaluation and exports alike:
+    black, the mean colour of the picture's known pixels, or what the file holds there (such as what
+    `data.missing_regions.fill` put there)."""
     fit: Literal["stretch", "crop", "letterbox"] = "stretch"
     """How a picture of another shape is made to fit: `stretch` changes its proportions, `crop` cuts its longer side
     evenly at both ends, `letterbox` adds grey bars."""
@@ -49,15 +57,25 @@ class PictureFormat(Settings):
         """(height, width, channels)."""
         return self.height, self.width, self.channels
 
+    @property
+    def marks_missing(self) -> bool:
+        """Whether the last channel says which pixels are known."""
+        return self.channels in (2, 4)
 
-def decode_picture(data: tf.Tensor, channels: int, dct: Literal["accurate", "fast"] = "accurate") -> tf.Tensor:
-    """JPEG or PNG bytes, string [] -> uint8 [h, w, channels]; grey and colour are converted as needed."""
+    @property
+    def colours(self) -> int:
+        """Channels of colour alone: 1 or 3."""
+        return self.channels - 1 if self.marks_missing else self.channels
+
+
+def decode_picture(data: tf.Tensor, format: PictureFormat) -> tf.Tensor:
+    """JPEG or PNG bytes, string [] -> uint8 [h, w, C] as the file is; grey and colour are converted as needed."""
     picture = tf.cond(
         tf.io.is_jpeg(data),
-        lambda: tf.io.decode_jpeg(data, channels=channels, dct_method=DCT[dct]),
-        lambda: _decode_other(data, channels),
+        lambda: _all_known(tf.io.decode_jpeg(data, channels=format.colours, dct_method=DCT[format.dct]), format),
+        lambda: _decode_other(data, format),
     )
-    return tf.ensure_shape(picture, [None, None, channels])
+    return tf.ensure_shape(picture, [None, None, format.channels])
 
 
 def decode_window(
@@ -82,7 +100,7 @@ def decode_window(
         picture, part = _jpeg_part(data, size, window * _both(size), target, format, scaled)
         return picture, part / _both(tf.shape(picture)[:2])
 
-    picture, part = tf.cond(tf.io.is_jpeg(data), jpeg, lambda: (_decode_other(data, format.channels), window))
+    picture, part = tf.cond(tf.io.is_jpeg(data), jpeg, lambda: (_decode_other(data, format), window))
     return tf.ensure_shape(picture, [None, None, format.channels]), tf.ensure_shape(part, [4])
 
 
@@ -131,7 +149,7 @@ def decode_and_fit(data: tf.Tensor, format: PictureFormat, scaled: bool = False)
         picture, part = _jpeg_part(data, size, shown, inner, format, scaled)
         return _with_bars(_resample(picture, part, inner), format)
 
-    return tf.cond(tf.io.is_jpeg(data), jpeg, lambda: fit_picture(_decode_other(data, format.channels), format))
+    return tf.cond(tf.io.is_jpeg(data), jpeg, lambda: fit_picture(_decode_other(data, format), format))
 
 
 def decode_and_fit_batch(data: tf.Tensor, format: PictureFormat) -> tf.Tensor:
@@ -150,8 +168,30 @@ def picture_size(data: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(size, [2])
 
 
-def _decode_other(data: tf.Tensor, channels: int) -> tf.Tensor:
-    return tf.io.decode_image(data, channels=channels, expand_animations=False)
+def _decode_other(data: tf.Tensor, format: PictureFormat) -> tf.Tensor:
+    pixels = tf.io.decode_image(data, channels=format.colours, expand_animations=False)
+    if not format.marks_missing:
+        return pixels
+    alpha = tf.io.decode_image(data, channels=4, expand_animations=False)[..., 3:]
+    known = alpha > 0
+    colour = {"zero": lambda: tf.zeros([], tf.uint8), "mean": lambda: _mean_colour(pixels, known)}
+    if format.missing in colour:
+        pixels = tf.where(known, pixels, colour[format.missing]())
+    return tf.concat([pixels, tf.where(known, np.uint8(KNOWN), np.uint8(MISSING))], axis=-1)
+
+
+def _mean_colour(pixels: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+    """The mean of the known pixels, uint8 [C]; in whole numbers, which come out the same wherever they are computed."""
+    total = tf.reduce_sum(tf.where(known, tf.cast(pixels, tf.int64), 0), axis=[0, 1])
+    count = tf.maximum(tf.reduce_sum(tf.cast(known, tf.int64)), 1)
+    return tf.cast((2 * total + count) // (2 * count), tf.uint8)
+
+
+def _all_known(picture: tf.Tensor, format: PictureFormat) -> tf.Tensor:
+    """Colours of a picture in which nothing is missing -> the same with all channels of the format."""
+    if not format.marks_missing:
+        return picture
+    return tf.pad(picture, [[0, 0], [0, 0], [0, 1]], constant_values=KNOWN)
 
 
 def _jpeg_part(
@@ -166,8 +206,8 @@ def _jpeg_part(
         # Pixel p of a scaled picture shows the pixels p * ratio .. (p + 1) * ratio of the whole one; the last, fewer.
         first, last = _enclosing_pixels(window / ratio, -(-size // ratio), MARGIN)
         bounds = tf.concat([first, last - first], 0)
-        picture = tf.image.decode_and_crop_jpeg(data, bounds, format.channels, ratio=ratio, dct_method=DCT[format.dct])
-        return picture, window / ratio - _both(first)
+        picture = tf.image.decode_and_crop_jpeg(data, bounds, format.colours, ratio=ratio, dct_method=DCT[format.dct])
+        return _all_known(picture, format), window / ratio - _both(first)
 
     if not scaled:
         return at(1)
@@ -216,8 +256,10 @@ def _bars(inner: tf.Tensor, format: PictureFormat) -> tuple[tf.Tensor, tf.Tensor
 
 def _with_bars(picture: tf.Tensor, format: PictureFormat) -> tf.Tensor:
     if format.fit == "letterbox":
-        bars = tf.stack([*_bars(tf.shape(picture)[:2], format)], axis=1)  # [2, 2]
-        picture = tf.pad(picture, tf.concat([bars, [[0, 0]]], 0), constant_values=LETTERBOX_GREY)
+        bars = tf.concat([tf.stack([*_bars(tf.shape(picture)[:2], format)], axis=1), [[0, 0]]], 0)  # [3, 2]
+        colours = tf.pad(picture[..., : format.colours], bars, constant_values=LETTERBOX_GREY)
+        known = tf.pad(picture[..., format.colours :], bars, constant_values=MISSING)
+        picture = tf.concat([colours, known], axis=-1) if format.marks_missing else colours
     return tf.ensure_shape(picture, format.shape)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from models import saved
-from models.graphs import nodes_behind
+from models import attention, saved
+from models.backbones.normalisation import NORMALISE
+from models.rewire import nodes_behind
 from models.stack import keras
 
 MOST_NAMED = 3
@@ -36,29 +38,38 @@ def published(network: Callable[..., keras.Model], shape: tuple[int, int, int]) 
         ) from error
 
 
-def read(file: str, reference: keras.Model) -> keras.Model:
-    """The model that a weights file holds.
-
-    Args:
-        file: `.keras` (a whole model, of any head), or `.h5` or `.weights.h5` (weights of exactly `reference`).
-        reference: the network without a head, as keras.applications builds it; takes the weights of `.h5` files.
+def read_weights(file: str, into: keras.Model) -> None:
+    """Reads a weights file (`.h5` or `.weights.h5`) of exactly the network `into`, which has no head.
 
     Raises:
         ValueError: the file is missing, damaged, or belongs to another network.
     """
+    with _legible(file, into.name) as path:
+        into.load_weights(path)
+
+
+def read_model(file: str, network: str) -> keras.Model:
+    """The model in a `.keras` file, of any head; `network` is its backbone in messages.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    with _legible(file, network) as path:
+        return saved.load(path)
+
+
+@contextmanager
+def _legible(file: str, network: str) -> Iterator[Path]:
     path = Path(file).expanduser()
     if not path.is_file():
         raise ValueError(f"The weights file {file} does not exist (looked in {path.resolve().parent}).")
     try:
-        if path.suffix == ".keras":
-            return saved.load(path)
-        reference.load_weights(path)
+        yield path
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise ValueError(
-            f"The weights file {file} could not be read into {reference.name}: {error}\nExpected a `notop` `.h5` or "
+            f"The weights file {file} could not be read into {network}: {error}\nExpected a `notop` `.h5` or "
             f"`.weights.h5` of the same network, settings and channels, or a `.keras` model that holds its layers."
         ) from error
-    return reference
 
 
 def layers_behind(levels: Mapping[str, Any]) -> list[keras.layers.Layer]:
@@ -69,11 +80,14 @@ def layers_behind(levels: Mapping[str, Any]) -> list[keras.layers.Layer]:
 def copy_weights(source: keras.Model, targets: Iterable[keras.layers.Layer], origin: str) -> None:
     """Copies weights from `source` into the layers of the same names.
 
+    Attention that the source does not have stays as it is.
+
     Raises:
         ValueError: a layer is missing in the source or has another shape there; names the layers and `origin`.
     """
-    held = {layer.name: layer for layer in source.layers}
-    wanted = [layer for layer in targets if layer.trainable or layer.name in held]
+    held = {layer.name: layer for layer in source._flatten_layers(include_self=False)}
+    optional = (NORMALISE, attention.PREFIX)
+    wanted = [layer for layer in targets if layer.name in held or not layer.name.startswith(optional)]
     missing = [layer.name for layer in wanted if layer.name not in held]
     if missing:
         raise ValueError(f"The weights {origin} lack {_some(missing)}: they belong to another network.")

@@ -12,6 +12,7 @@ from models.stack import keras
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
+OWN_LAYERS = ("models.layers", "models.activations")
 
 
 def load(file: Path) -> keras.Model:
@@ -23,7 +24,8 @@ def load(file: Path) -> keras.Model:
     Raises:
         ValueError, KeyError, OSError, TypeError: the file is damaged or not a `.keras` file.
     """
-    importlib.import_module("models.layers")  # registers the layers of our own, which the file knows by name
+    for module in OWN_LAYERS:
+        importlib.import_module(module)  # registers them: the file knows them by name
     try:
         with ZipFile(file) as archive, tempfile.TemporaryDirectory() as folder:
             model = keras.saving.deserialize_keras_object({**json.loads(archive.read(CONFIG)), "compile_config": None})

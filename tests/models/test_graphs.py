@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models import graphs
-from models.backbones import VGG16, BackboneSettings, MobileNet, MobileNetV2, ResNet50, SmallResNet
+from models.backbones import VGG, BackboneSettings, MobileNet, MobileNetV2, ResNet, SmallResNet
 from models.stack import keras, tf
 
 TINY = SmallResNet(depth=8, widths=(4, 8, 12))
@@ -66,7 +66,7 @@ def test_unfreezing_a_level_frees_what_comes_after_the_level_before(build) -> No
 
 
 def test_unfreezing_a_layer_frees_it_and_what_does_not_lead_to_it(build) -> None:
-    model = build(ResNet50())
+    model = build(ResNet())
     graphs.unfreeze_from(model, "conv5_block1_2_conv")
     assert "conv5_block1_2_conv" in trainable(model)
     assert "conv5_block1_0_conv" in trainable(model)  # the shortcut beside it
@@ -101,7 +101,7 @@ def test_unknown_levels_get_the_nearest_name(build) -> None:
 QUANTIZABLE = [
     TINY,
     MobileNet(),
-    *(pytest.param(backbone, marks=pytest.mark.slow) for backbone in (MobileNetV2(), ResNet50(), VGG16())),
+    *(pytest.param(backbone, marks=pytest.mark.slow) for backbone in (MobileNetV2(), ResNet(), VGG())),
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models import heads, layers, losses, metrics, pooling
+from models import heads, layers, losses, metrics, penalties, pooling
 from models.preprocess import PictureFormat
 from models.stack import keras, tf
 
@@ -61,6 +61,9 @@ def test_classifier_names_its_output_and_drops_out_only_in_training() -> None:
     assert np.array_equal(model(ones), model(ones))
 
 
+CROSS_ENTROPY = penalties.CrossEntropy()
+
+
 def per_example(loss: keras.losses.Loss, expected: list[list[float]], answered: list[list[float]]) -> np.ndarray:
     return loss.call(tf.constant(expected), tf.constant(answered)).numpy()
 
@@ -69,40 +72,53 @@ def test_softmax_cross_entropy() -> None:
     logits = np.log([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]).tolist()
     targets = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     np.testing.assert_allclose(
-        per_example(losses.SoftmaxCrossEntropy(), targets, logits), -np.log([0.5, 0.8]), rtol=1e-6
+        per_example(losses.ClassLoss(CROSS_ENTROPY), targets, logits), -np.log([0.5, 0.8]), rtol=1e-6
     )
-    smooth = per_example(losses.SoftmaxCrossEntropy(0.3), targets, logits)
+    smooth = per_example(losses.ClassLoss(CROSS_ENTROPY, 0.3), targets, logits)
     np.testing.assert_allclose(smooth[0], -(0.8 * np.log(0.5) + 0.2 * np.log(0.25)), rtol=1e-6)
 
 
 def test_sigmoid_cross_entropy_is_the_mean_over_classes() -> None:
     logits = [[0.0, np.log(3.0)]]  # probabilities 1/2, 3/4
-    value = per_example(losses.SigmoidCrossEntropy(), [[1.0, 0.0]], logits)
+    value = per_example(losses.PresenceLoss(CROSS_ENTROPY), [[1.0, 0.0]], logits)
     np.testing.assert_allclose(value, [-(np.log(0.5) + np.log(0.25)) / 2], rtol=1e-6)
 
 
 def test_regression_losses_are_means_over_targets() -> None:
-    np.testing.assert_allclose(per_example(losses.MeanSquared(), [[0.0, 0.0]], [[1.0, 3.0]]), [5.0])
-    np.testing.assert_allclose(per_example(losses.Huber(2.0), [[0.0, 0.0]], [[1.0, 3.0]]), [(0.5 + 4.0) / 2])
+    np.testing.assert_allclose(per_example(losses.NumberLoss(penalties.Squared()), [[0.0, 0.0]], [[1.0, 3.0]]), [5.0])
+    np.testing.assert_allclose(
+        per_example(losses.NumberLoss(penalties.Huber(delta=2.0)), [[0.0, 0.0]], [[1.0, 3.0]]), [(0.5 + 4.0) / 2]
+    )
 
 
-@pytest.mark.parametrize(
-    "loss", [losses.SoftmaxCrossEntropy, losses.SigmoidCrossEntropy, losses.Huber, losses.MeanSquared]
-)
-def test_every_loss_gives_one_value_per_example(loss) -> None:
-    assert per_example(loss(), [[0.0, 1.0]] * 3, [[0.3, 0.7]] * 3).shape == (3,)
+@pytest.mark.parametrize("penalty", penalties.NUMBER_PENALTIES.values())
+def test_every_loss_of_numbers_gives_one_value_per_example(penalty: type[penalties.NumberPenalty]) -> None:
+    found = per_example(losses.NumberLoss(penalty()), [[0.0, 1.0]] * 3, [[0.3, 0.7]] * 3)
+    assert (found.shape, found.dtype) == ((3,), np.float32)
+
+
+@pytest.mark.parametrize("loss", [losses.ClassLoss, losses.PresenceLoss])
+@pytest.mark.parametrize("penalty", penalties.CLASS_PENALTIES.values())
+def test_every_loss_of_classes_gives_one_value_per_example(
+    penalty: type[penalties.ClassPenalty], loss: type[keras.losses.Loss]
+) -> None:
+    found = per_example(loss(penalty()), [[0.0, 1.0]] * 3, [[0.3, 0.7]] * 3)
+    assert (found.shape, found.dtype) == ((3,), np.float32)
 
 
 NAN = float("nan")
-UNKNOWN = [  # loss, what is known in part and not at all, answers
-    (losses.SoftmaxCrossEntropy(0.1, (2.0, 0.5)), [[0.3, 0.7], [0.0, 0.0]]),
-    (losses.SigmoidCrossEntropy(0.1, (2.0, 0.5)), [[NAN, 1.0], [NAN, NAN]]),
-    (losses.Huber(0.5), [[3.0, NAN], [NAN, NAN]]),
-    (losses.MeanSquared(), [[3.0, NAN], [NAN, NAN]]),
+CLASSES = [penalty() for penalty in penalties.CLASS_PENALTIES.values()]
+UNKNOWN = [  # loss, what is known in part and not at all
+    *((losses.ClassLoss(penalty, 0.1, (2.0, 0.5)), [[0.3, 0.7], [0.0, 0.0]]) for penalty in CLASSES),
+    *((losses.ClassLoss(penalty, 0.1), [[0.3, 0.7], [0.0, 0.0]]) for penalty in CLASSES),
+    *((losses.PresenceLoss(penalty, 0.1, (2.0, 0.5)), [[NAN, 1.0], [NAN, NAN]]) for penalty in CLASSES),
+    *((losses.NumberLoss(penalty()), [[3.0, NAN], [NAN, NAN]]) for penalty in penalties.NUMBER_PENALTIES.values()),
 ]
 
 
-@pytest.mark.parametrize(("loss", "targets"), UNKNOWN, ids=lambda value: getattr(value, "name", ""))
+@pytest.mark.parametrize(
+    ("loss", "targets"), UNKNOWN, ids=lambda value: value.penalty.kind if hasattr(value, "penalty") else ""
+)
 def test_what_is_not_known_costs_nothing_and_gradients_stay_finite(
     loss: keras.losses.Loss, targets: list[list[float]]
 ) -> None:
@@ -117,31 +133,35 @@ def test_what_is_not_known_costs_nothing_and_gradients_stay_finite(
 
 
 def test_an_example_is_divided_by_what_is_known_of_it() -> None:
-    number = per_example(losses.MeanSquared(), [[0.0, NAN, 0.0], [0.0, 0.0, 0.0]], [[1.0, 9.0, 3.0]] * 2)
+    number = per_example(
+        losses.NumberLoss(penalties.Squared()), [[0.0, NAN, 0.0], [0.0, 0.0, 0.0]], [[1.0, 9.0, 3.0]] * 2
+    )
     np.testing.assert_allclose(number, [(1 + 9) / 2, (1 + 81 + 9) / 3])
     zeros = [[0.0, 0.0, 0.0]]
     np.testing.assert_allclose(
-        per_example(losses.SigmoidCrossEntropy(), [[1.0, NAN, 0.0]], zeros), [np.log(2)], rtol=1e-6
+        per_example(losses.PresenceLoss(CROSS_ENTROPY), [[1.0, NAN, 0.0]], zeros), [np.log(2)], rtol=1e-6
     )
 
 
 def test_class_weights_multiply_by_the_true_class() -> None:
     logits = np.log([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8], [0.5, 0.25, 0.25]]).tolist()
     targets = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.5, 0.0]]
-    found = per_example(losses.SoftmaxCrossEntropy(class_weights=(2.0, 1.0, 3.0)), targets, logits)
+    found = per_example(losses.ClassLoss(CROSS_ENTROPY, class_weights=(2.0, 1.0, 3.0)), targets, logits)
     mixed = -(0.5 * np.log(0.5) + 0.5 * np.log(0.25))
     np.testing.assert_allclose(found, [-2 * np.log(0.5), -3 * np.log(0.8), 1.5 * mixed], rtol=1e-6)
 
 
 def test_positive_weights_leave_absence_alone() -> None:
     logits = [[0.0, np.log(3.0)]] * 2  # probabilities 1/2, 3/4
-    loss = losses.SigmoidCrossEntropy(positive_weights=(2.0, 5.0))
+    loss = losses.PresenceLoss(CROSS_ENTROPY, positive_weights=(2.0, 5.0))
     found = per_example(loss, [[1.0, 0.0], [0.0, 1.0]], logits)
     expected = [(2 * np.log(2) + np.log(4)) / 2, (np.log(2) + 5 * np.log(4 / 3)) / 2]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("loss", "targets"), UNKNOWN, ids=lambda value: getattr(value, "name", ""))
+@pytest.mark.parametrize(
+    ("loss", "targets"), UNKNOWN, ids=lambda value: value.penalty.kind if hasattr(value, "penalty") else ""
+)
 def test_losses_come_back_from_their_config(loss: keras.losses.Loss, targets: list[list[float]]) -> None:
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert again.get_config() == loss.get_config()
@@ -154,10 +174,16 @@ def test_losses_are_those_of_keras_where_all_is_known() -> None:
     logits = generator.normal(size=(5, 4)).astype(np.float32) * 3
     shares = generator.dirichlet(np.ones(4), 5).astype(np.float32)
     pairs = [
-        (losses.SoftmaxCrossEntropy(0.2), keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)),
-        (losses.SigmoidCrossEntropy(0.2), keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.2)),
-        (losses.Huber(0.4), keras.losses.Huber(0.4)),
-        (losses.MeanSquared(), keras.losses.MeanSquaredError()),
+        (
+            losses.ClassLoss(CROSS_ENTROPY, 0.2),
+            keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2),
+        ),
+        (
+            losses.PresenceLoss(CROSS_ENTROPY, 0.2),
+            keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.2),
+        ),
+        (losses.NumberLoss(penalties.Huber(delta=0.4)), keras.losses.Huber(0.4)),
+        (losses.NumberLoss(penalties.Squared()), keras.losses.MeanSquaredError()),
     ]
     for ours, reference in pairs:
         np.testing.assert_allclose(ours.call(shares, logits), reference.call(shares, logits), rtol=1e-5)

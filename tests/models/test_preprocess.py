@@ -48,14 +48,14 @@ def test_settings_import_no_tensorflow() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("stored", [1, 3])
 def test_decode_converts_grey_and_colour(channels: int, stored: int) -> None:
-    decoded = preprocess.decode_picture(tf.constant(encoded(picture(5, 7, stored))), channels)
+    decoded = preprocess.decode_picture(tf.constant(encoded(picture(5, 7, stored))), PictureFormat(channels=channels))
     assert decoded.dtype == tf.uint8
     assert decoded.shape == (5, 7, channels)
 
 
 def test_png_is_decoded_exactly() -> None:
     pixels = picture(9, 6)
-    assert np.array_equal(preprocess.decode_picture(tf.constant(encoded(pixels)), 3), pixels)
+    assert np.array_equal(preprocess.decode_picture(tf.constant(encoded(pixels)), PictureFormat()), pixels)
 
 
 @pytest.mark.parametrize("size", [(7, 5), (40, 60), (33, 20), (200, 300)])

@@ -46,7 +46,7 @@ def random_windows(count: int) -> np.ndarray:
 def test_a_part_is_that_of_the_whole_picture(options: dict[str, object], channels: int) -> None:
     data = tf.constant(saved(picture(67, 90), **options))
     format = PictureFormat(height=24, width=20, channels=channels)
-    whole = preprocess.decode_picture(data, channels)
+    whole = preprocess.decode_picture(data, PictureFormat(channels=channels))
     for window in random_windows(12):
         part, inside = preprocess.decode_window(data, tf.constant(window), format)
         expected = preprocess.crop_and_fit(whole, window, format).numpy()
@@ -63,7 +63,7 @@ def test_decoding_what_is_shown_changes_no_pixel(options: dict[str, object], fit
     format = PictureFormat(height=24, width=31, fit=fit, dct=dct)
     for size in [(67, 90), (131, 40), (16, 16), (1, 70)]:
         data = tf.constant(saved(picture(*size), **options))
-        whole = preprocess.decode_picture(data, 3, dct)
+        whole = preprocess.decode_picture(data, PictureFormat(dct=dct))
         assert np.array_equal(preprocess.decode_and_fit(data, format), preprocess.fit_picture(whole, format))
 
 
@@ -161,7 +161,7 @@ def test_odd_pictures_in_parts(convoy_data: Path) -> None:
         if not data.startswith(b"\xff\xd8\xff"):
             continue
         try:
-            whole = preprocess.decode_picture(tf.constant(data), 3)
+            whole = preprocess.decode_picture(tf.constant(data), PictureFormat())
         except tf.errors.InvalidArgumentError:
             continue
         seen += 1
