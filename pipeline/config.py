@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, InitErrorDetails
 
 from models.settings import Settings
 from pipeline import yaml_file
@@ -15,13 +15,14 @@ from pipeline.augment import Operation, check
 from pipeline.augment.mixing import check_groups
 from pipeline.compress import CompressSettings
 from pipeline.data.input import InputSettings
+from pipeline.data.missing import MissingRegions
 from pipeline.data.prepare import DataSettings
 from pipeline.diagnosis import DoctorSettings
 from pipeline.errors import ConfigError, nearest
 from pipeline.evaluate import EvaluateSettings
 from pipeline.export import ExportSettings
 from pipeline.learners import AnyLearner, Supervised
-from pipeline.locations import Location, location
+from pipeline.locations import Location, location, resolved
 from pipeline.report import ReportSettings
 from pipeline.setting_types import Place, default_list, expand, form_of, place_of
 from pipeline.tasks import AnyTask
@@ -78,7 +79,7 @@ class Config(Settings):
         try:
             check(operations)
         except ConfigError as error:  # as pydantic knows it, so that the message can name the line
-            raise ValueError(str(error)) from error
+            raise _of_pydantic(error, within=1) from error
         return operations
 
     @model_validator(mode="after")
@@ -86,7 +87,7 @@ class Config(Settings):
         try:
             check_groups(self.augment, self.train.batch_size // (self.train.devices.replicas or 1))
         except ConfigError as error:
-            raise ValueError(str(error)) from error
+            raise _of_pydantic(error) from error
         return self
 
 
@@ -106,6 +107,16 @@ class DataConfig(Settings):
         return expand(data, cls)
 
 
+def _of_pydantic(error: ConfigError, within: int = 0) -> ValidationError:
+    """An error as a validator raises it, so that the message can name the line of the setting that it is about.
+
+    Args:
+        within: how many names of the place are those of the field that is validated.
+    """
+    detail = InitErrorDetails(type="value_error", loc=error.place[within:], input=None, ctx={"error": error})
+    return ValidationError.from_exception_data("Config", [detail])
+
+
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Reads a configuration file and applies `key=value` overrides.
 
@@ -114,6 +125,15 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
             names file and line.
     """
     return from_document(yaml_file.read(location(path)), overrides)
+
+
+def located(error: ConfigError, path: Path, overrides: Sequence[str] = ()) -> ConfigError:
+    """An error that came up after loading, with file and line (or override) of the setting that it is about."""
+    if not error.place:
+        return error
+    document = yaml_file.read(location(path))
+    _override(document, overrides)
+    return ConfigError(f"{document.origin(error.place)}: {error}")
 
 
 def loads(text: str, overrides: Sequence[str] = (), name: str = "configuration") -> Config:
@@ -157,6 +177,17 @@ def _validated(document: Document, kind: type[AnyConfig]) -> AnyConfig:
         raise ConfigError(f"{document.name}: {error}") from error
 
 
+def regions_beside(model: Path) -> MissingRegions:
+    """What a training did about missing parts of pictures, by the `config.yaml` of a Run or of the export folder that a
+    model lies in; nothing where there is none."""
+    place = resolved(model)
+    for folder in (place, place.parent, place.parent.parent):
+        if (folder / "config.yaml").is_file():
+            data = yaml_file.read(folder / "config.yaml").data.get("data") or {}
+            return MissingRegions.model_validate(expand(data.get("missing_regions") or {}, MissingRegions))
+    return MissingRegions()
+
+
 def dump(config: Config) -> str:
     """The whole configuration as YAML, defaults included; `loads` gives the same Config back."""
     return yaml_file.dump(config.model_dump(mode="json"))
@@ -188,6 +219,8 @@ def _problem(detail: ErrorDetails, place: Place, owner: type[BaseModel]) -> str:
             return f"{dotted} needs a `kind`. Valid: {', '.join(sorted(_kinds(place, owner)))}."
         case "literal_error":
             return f"{dotted} is {given!r}, expected {context['expected']}.{_hint(given, context['expected'])}"
+        case "value_error" if isinstance(context["error"], ConfigError):  # which names the setting itself
+            return str(context["error"])
         case "value_error" | "assertion_error":
             return f"{dotted}: {context['error']}" if dotted else str(context["error"])
         case "tuple_type":

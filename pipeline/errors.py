@@ -26,9 +26,19 @@ class ConvoyError(Exception):
 
 
 class ConfigError(ConvoyError):
-    """The configuration or the command line is wrong."""
+    """The configuration or the command line is wrong.
+
+    Args:
+        message: what was passed, what was expected, how to fix it.
+        place: the setting that is wrong, such as ("augment", 1), where the message does not name its file and line yet;
+            `pipeline.config.located` does.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, place: tuple[str | int, ...] = ()):
+        super().__init__(message)
+        self.place = place
 
 
 class DataError(ConvoyError):

@@ -14,11 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline import console
+from pipeline.errors import RunError
 from pipeline.files import PARTIAL, storage_errors
 from pipeline.locations import is_remote
 
 SECONDS = 20.0
 """Between two copies of what changed, while a stage runs."""
+
+CONTRACT = "contract.json"
+"""Says what the files of an export folder take and answer."""
+PARTS = {"model/task.json": "model", CONTRACT: "saved_model"}
+"""A file that a Run and an export folder hold -> the folder in them that answers pictures."""
 
 State = dict[str, tuple[int, int]]
 """File within the Run -> time of change, size."""
@@ -43,6 +49,48 @@ def mirrored(folder: Path) -> Iterator[Path]:
                 yield local
         finally:
             mirror.upload()
+
+
+@contextmanager
+def fetched(model: Path) -> Iterator[Path]:
+    """A local copy of what answers pictures, for a Run, an export folder, a SavedModel or a `.tflite` that may lie
+    anywhere; for a local one, itself. Of a Run and of an export folder only the parts that are needed are copied.
+
+    Raises:
+        RunError: nothing is there.
+    """
+    if not is_remote(model):
+        yield model
+        return
+    if not model.exists():
+        raise RunError(f"There is no {model}. Give a Run, an export folder, a SavedModel or a .tflite file.")
+    with tempfile.TemporaryDirectory(prefix="convoy-") as scratch:
+        local = Path(scratch)
+        for folder in (model.parent.parent, model.parent):
+            local = local / (folder.name or "bucket")
+            _download_file(folder, local, CONTRACT)
+        local = local / model.name
+        if model.is_dir():
+            _download_model(model, local)
+        else:
+            local.write_bytes(model.read_bytes())
+        yield local
+
+
+def _download_model(folder: Path, local: Path) -> None:
+    parts = [folder / part for file, part in PARTS.items() if (folder / file).is_file()]
+    if not parts:
+        download(folder, local)
+        return
+    _download_file(folder, local, CONTRACT)
+    for part in parts:
+        download(part, local / part.name)
+
+
+def _download_file(folder: Path, local: Path, name: str) -> None:
+    local.mkdir(parents=True, exist_ok=True)
+    if (folder / name).is_file():
+        (local / name).write_bytes((folder / name).read_bytes())
 
 
 class Mirror:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import RunError, VerificationError
+from pipeline.errors import ConfigError, RunError, VerificationError
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -57,8 +57,19 @@ def opened(source: Path, overrides: list[str] | None, run_folder: Path | None) -
     with mirrored(folder) as local:
         run = Run(local, home=folder)
         # What a library meets on its own, such as TensorBoard at a full disk, or tf.data at a damaged record.
-        with storage_errors(folder), record_errors(run.data):
+        with located_errors(source, overrides or []), storage_errors(folder), record_errors(run.data):
             yield Job(config, run)
+
+
+@contextmanager
+def located_errors(source: Path, overrides: Sequence[str]) -> Iterator[None]:
+    """Adds file and line to a ConfigError that only the data brings up, such as an operation that needs masks."""
+    try:
+        yield
+    except ConfigError as error:
+        from pipeline.config import located
+
+        raise located(error, config_file(source), overrides) from error
 
 
 def configuration(source: Path, overrides: Sequence[str], run_folder: Path | None) -> tuple[Config, Path]:

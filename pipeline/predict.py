@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline import drawing
-from pipeline.data.pictures import BadPicture, normalise_picture
+from pipeline.data.missing import MissingRegions
+from pipeline.data.pictures import BadPicture, stored_picture
 from pipeline.data.sources.base import files_below, is_picture, shortened
-from pipeline.errors import DataError, RunError
+from pipeline.errors import DataError
 from pipeline.files import write_file
-from pipeline.run import Run
 
 if TYPE_CHECKING:
     from pipeline.tasks import Task
@@ -47,22 +46,26 @@ class Answer:
         return {"file": str(self.file), **self.answer, **({"error": self.error} if self.error else {})}
 
 
-def predict(model: Path, files: Sequence[Path]) -> list[Answer]:
+def predict(model: Path, files: Sequence[Path], regions: MissingRegions | None = None) -> list[Answer]:
     """The answers for pictures, in their order; a picture that cannot be read is an answer with an error.
 
     Args:
-        model: a Run, an export folder, a SavedModel (or the folder of its versions), or a `.tflite`.
-        files: pictures, or folders of them.
+        model: a Run, an export folder, a SavedModel (or the folder of its versions), or a `.tflite`, also in a bucket.
+        files: pictures, or folders of them, also there.
+        regions: which parts of the pictures are missing and how they were filled for the training, if they were.
 
     Raises:
         RunError: there is no model, or nothing says what its answers mean.
         DataError: a file does not exist, or a folder holds no picture.
     """
+    from pipeline.mirror import fetched
     from pipeline.predictors import open_predictor
+    from pipeline.trained import model_files, task_of
 
-    task = _task(model)
-    pictures = [_read(file) for file in _all_files(files)]
-    predictor = open_predictor(_model_files(model))
+    with fetched(model) as local:
+        task = task_of(local)
+        pictures = [_read(file, regions or MissingRegions()) for file in _all_files(files)]
+        predictor = open_predictor(model_files(local))
     readable = [index for index, (_, data, _) in enumerate(pictures) if data]
     answers: dict[int, Mapping[str, Any]] = {}
     for batch in _batches(readable):
@@ -122,38 +125,6 @@ def drawn(picture: bytes, text: str) -> bytes:
     return drawing.png(drawing.with_caption(drawing.enlarged(original, DRAWN_AT_LEAST), text))
 
 
-def _task(model: Path) -> Task:
-    """The resolved task of a Run, or of the contract that lies beside (or above) an exported file."""
-    from pipeline.trained import load_task, task_from
-
-    if not model.exists():
-        raise RunError(f"There is no {model}. Give a Run, an export folder, a SavedModel or a .tflite file.")
-    run = Run(model)
-    if run.task.exists():
-        return load_task(run)
-    contract = _contract(model)
-    try:
-        return task_from(json.loads(contract.read_text(encoding="utf-8"))["task"], contract)
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{contract} is damaged ({error!r}). Run `convoy export` again.") from error
-
-
-def _contract(model: Path) -> Path:
-    """`contract.json` in the folder itself, or up to two folders above (export/saved_model/VERSION)."""
-    for folder in (model, *list(model.absolute().parents)[:2]):
-        if (folder / "contract.json").is_file():
-            return folder / "contract.json"
-    raise RunError(
-        f"Nothing says what the answers of {model} mean: it is no Run with a trained model, and no contract.json lies "
-        "beside it. `convoy export` writes one; copy it along with the exported file."
-    )
-
-
-def _model_files(model: Path) -> Path:
-    """What is to be opened: in an export folder, its SavedModel."""
-    return model / "saved_model" if (model / "contract.json").is_file() else model
-
-
 def _all_files(files: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for file in files:
@@ -169,10 +140,11 @@ def _all_files(files: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _read(file: Path) -> tuple[Path, bytes, str]:
+def _read(file: Path, regions: MissingRegions) -> tuple[Path, bytes, str]:
     """(file, bytes as they would be stored for training, why not)."""
     try:
-        return file, normalise_picture(file.read_bytes())[0], ""
+        data = file.read_bytes()
+        return file, regions.filled(stored_picture(data), data, None).data, ""
     except (BadPicture, OSError) as error:
         return file, b"", str(error)
 

@@ -8,12 +8,13 @@ field of the batch that it concerns: picture, masks, boxes, key points, labels. 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field
 
+from models.preprocess import PictureFormat
 from models.settings import Settings
 from models.stack import tf
 from pipeline.augment.engines import Engine
@@ -30,6 +31,11 @@ class PictureShape:
     height: int
     width: int
     channels: int
+
+    @classmethod
+    def of(cls, format: PictureFormat) -> Self:
+        """That of the model's pictures while they are augmented: colours alone."""
+        return cls(format.height, format.width, format.colours)
 
 
 class Transform(ABC):
@@ -76,6 +82,14 @@ class Augmentation(Settings):
 
     probability: float = Field(default=1.0, ge=0.0, le=1.0)
     """Share of the examples that are changed, drawn anew for each example and epoch."""
+
+    def suited(self, fields: Collection[str]) -> Self:
+        """This operation as it is right for examples that hold these fields; most are right for all.
+
+        Raises:
+            ConfigError: nothing of it is.
+        """
+        return self
 
 
 class PictureOperation(Augmentation, ABC):

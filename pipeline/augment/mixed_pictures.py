@@ -24,6 +24,7 @@ from pipeline.data.example import (
     CORNERS,
     IGNORED,
     IMAGE,
+    KNOWN,
     MASK,
     MASKS,
     NO_OBJECT,
@@ -59,6 +60,8 @@ class Blend(Transform):
         if MASK in examples:
             partner_is_clearer = (self.share > 0.5)[:, tf.newaxis, tf.newaxis, tf.newaxis]
             changed[MASK] = tf.where(partner_is_clearer, self._of_partners(examples[MASK]), examples[MASK])
+        if KNOWN in examples:
+            changed[KNOWN] = engine.blend([examples[KNOWN], self._of_partners(examples[KNOWN])], shares)
         if CLASSES in examples:
             own, others = objects_of(examples, own_places(self.partners)), objects_of(examples, self.partners)
             changed |= together(self._clear(own, 1.0 - self.share), self._clear(others, self.share))
@@ -98,7 +101,7 @@ class Paste(Transform):
         region = self.region(examples)
         pasted = tf.cast(region, tf.uint8)[..., tf.newaxis]
         changed: Example = {}
-        for name in (IMAGE, MASK):
+        for name in (IMAGE, MASK, KNOWN):
             if name in examples:
                 # Modulo 256, so exact; `tf.where` with a condition for all channels takes twice the time.
                 difference = tf.gather(examples[name], self.partners) - examples[name]
@@ -189,6 +192,8 @@ class Tile(Transform):
         changed: Example = {IMAGE: self._tiled(examples[IMAGE], self.fill)}
         if MASK in examples:
             changed[MASK] = self._tiled(examples[MASK], ConstantFill(value=IGNORED))
+        if KNOWN in examples:
+            changed[KNOWN] = self._tiled(examples[KNOWN], ConstantFill(value=0))
         if CLASSES in examples:
             changed |= together(*(self._objects(examples, number) for number in range(len(TILES))))
         return mix_labels({**examples, **changed}, self.members, self.shares)

@@ -168,7 +168,8 @@ def check_groups(operations: Sequence[Augmentation], batch_size: int) -> None:
         if batch_size % GROUP:
             raise ConfigError(
                 f"`augment.{place}` ({operation.kind}) mixes groups of {GROUP} examples, but the batch of a replica is "
-                f"{batch_size}. Set `train.batch_size` to a multiple of {GROUP} times the number of replicas."
+                f"{batch_size}. Set `train.batch_size` to a multiple of {GROUP} times the number of replicas.",
+                ("augment", place),
             )
 
 
@@ -178,7 +179,8 @@ def check_fields(operations: Sequence[Augmentation], fields: Sequence[str]) -> N
         if operation.needs not in (None, *fields):
             raise ConfigError(
                 f"`augment.{place}` ({operation.kind}) needs the field {operation.needs!r}, but the data holds "
-                f"{', '.join(fields)}. Use cut_mix or mosaic, or data with a mask for each object."
+                f"{', '.join(fields)}. Use cut_mix or mosaic, or data with a mask for each object.",
+                ("augment", place),
             )
 
 

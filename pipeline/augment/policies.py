@@ -5,8 +5,8 @@ B = batch, S = slots of a sequence, K = operations of the list.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -16,9 +16,11 @@ from pipeline.augment.base import Chain, PictureShape, Transform, between
 from pipeline.augment.engines import Engine
 from pipeline.augment.mixing import QUANTILES, beta
 from pipeline.augment.plan import fuse
-from pipeline.augment.policy import Names, Policy, Strengths
+from pipeline.augment.policy import MOVES, Names, Policy, Strengths
 from pipeline.augment.ranges import whole, within
-from pipeline.data.example import IMAGE, Example
+from pipeline.augment.warp import Relocation
+from pipeline.data.example import IMAGE, MARKED, Example
+from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -98,6 +100,7 @@ class TrivialAugment(Policy):
         return Chain(self.sequence(amounts * self.applies(draws)[:, tf.newaxis, tf.newaxis], shape))
 
 
+MOVED_APART = "the data marks places in its pictures, and parts that move apart would leave marks without a place"
 MOST_CHAINS = 6
 LONGEST_CHAIN = 4
 
@@ -105,9 +108,10 @@ LONGEST_CHAIN = 4
 class AugMix(Policy):
     """The picture mixed with several chains of weak operations on itself.
 
-    Labels stay as they are, since the picture itself is one part of the mixture: for boxes, masks and key points leave
-    the moves (rotation, shear, translation) out of `operations`, or take another policy. The paper's consistency loss
-    is a matter of training and not part of this.
+    The picture itself is one part of the mixture, and each chain another: what is marked in the picture would be in
+    several places at once. For examples with boxes, key points or masks the moves (rotation, shear, translation) are
+    therefore left out of `operations`, and chains drawn from the others. The paper's consistency loss is a matter of
+    training and not part of this.
     Source: Hendrycks et al., "AugMix: a simple data processing method to improve robustness and uncertainty", 2020,
         algorithm 1, with the ranges of the authors' code.
     """
@@ -142,6 +146,23 @@ class AugMix(Policy):
         first={"posterize": 3.5},  # four bits, and what is above that cut off instead of rounded
     )
 
+    def suited(self, fields: Collection[str]) -> Self:
+        """Without the moves, where anything is marked in the pictures.
+
+        Raises:
+            ConfigError: it has nothing but moves.
+        """
+        still = tuple(name for name in self.operations if name not in MOVES)
+        if still == self.operations or not any(name in fields for name in MARKED):
+            return self
+        if not any(name != "identity" for name in still):
+            raise ConfigError(
+                f"augmix has only operations that move pixels ({', '.join(self.operations)}), but {MOVED_APART}. Give "
+                "it others, such as autocontrast, equalize, posterize and solarize, or use rand_augment, whose moves "
+                "take boxes and masks along."
+            )
+        return self.model_copy(update={"operations": still})
+
     def transform(self, draws: tf.Tensor, shape: PictureShape) -> Mixture:
         most = self.depth[1]
         chains = tf.reshape(draws[:, 2 : 2 + self.width * (2 + 3 * most)], [-1, self.width, 2 + 3 * most])
@@ -169,12 +190,19 @@ class Mixture(Transform):
         self.weights = weights
 
     def __call__(self, examples: Example, engine: Engine) -> Example:
+        self._require_still(examples)
         made = [{IMAGE: examples[IMAGE]} for _ in self.sequences]
         for number, sequence in enumerate(self.sequences):
             for transform in sequence:
                 made[number] = transform(made[number], engine)
         pictures = [each[IMAGE] for each in made]
         return {**examples, IMAGE: engine.blend([examples[IMAGE], *pictures], self.weights)}
+
+    def _require_still(self, examples: Example) -> None:
+        """Raises ConfigError where the picture would be moved, but not what is marked in it."""
+        moves = any(isinstance(step, Relocation) for sequence in self.sequences for step in sequence)
+        if moves and any(name in examples for name in MARKED):
+            raise ConfigError(f"A mixture cannot move pictures here, since {MOVED_APART}.")
 
     def describe(self) -> str:
         chains = "; ".join(Chain(sequence).describe() for sequence in self.sequences)

@@ -24,7 +24,7 @@ from pipeline.augment.base import PictureShape, Transform
 from pipeline.augment.engines import Engine
 from pipeline.augment.fill import AnyFill, NearestFill
 from pipeline.augment.places import Move, move_objects, swap_points
-from pipeline.data.example import IGNORED, IMAGE, MASK, MASKS, Example
+from pipeline.data.example import IGNORED, IMAGE, KNOWN, MASK, MASKS, Example
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -109,6 +109,8 @@ class Relocation(Transform):
         moved = {IMAGE: bilinear(examples[IMAGE], fill=self.fill or NearestFill())}
         if MASK in examples:
             moved[MASK] = nearest(examples[MASK], value=IGNORED)
+        if KNOWN in examples:
+            moved[KNOWN] = nearest(examples[KNOWN], value=0)
         if MASKS in examples:
             moved[MASKS] = tf.transpose(nearest(tf.transpose(examples[MASKS], [0, 2, 3, 1]), value=0), [0, 3, 1, 2])
         return self.follow({**examples, **moved}, before, after)

@@ -69,7 +69,8 @@ def choose(wish: Literal["auto", "decoded", "encoded", "none"], limit_gib: float
     if wish == "decoded" and need.decoded_bytes is None:
         raise ConfigError(
             "`input.cache` is decoded, but `augment.0` (random_resized_crop) needs whole pictures and those of this "
-            "data differ in size or have masks, so they cannot be kept decoded. Choose auto or encoded."
+            "data differ in size or have masks, so they cannot be kept decoded. Choose auto or encoded.",
+            ("input", "cache"),
         )
     if wish != "auto":
         return wish
@@ -99,7 +100,7 @@ def decoded(store: Store, split: str, format: PictureFormat, whole: bool, scaled
         example = store.parse(record)
         if not whole:
             return fit_example(example, format, scaled)
-        picture = preprocess.decode_picture(example[IMAGE], format.channels, format.dct)
+        picture = preprocess.decode_picture(example[IMAGE], format)
         return {**example, IMAGE: tf.ensure_shape(picture, [height, width, format.channels])}
 
     examples = records(store, split).map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -4,13 +4,17 @@
 |----------------|-------------------------|-----------------------------------------------|-----------------|
 | `id`           | string []               | unique; the path within the source            | all             |
 | `image`        | string [] as stored     | the encoded picture (JPEG or PNG), upright    | all             |
-|                | uint8 [H,W,C] decoded   | 0..255, RGB or grey                           | all             |
+|                | uint8 [H,W,C] decoded   | 0..255, RGB or grey; see `PictureFormat.channels` | all         |
 | `label`        | int64 []                | index into the class names; -1: not known     | one class       |
 | `labels`       | int64 [any] as stored   | indices of classes, ascending, maybe none     | several classes |
 |                | float32 [K] once parsed | 1 where present, else 0; NaN where not known  | several classes |
 | `labels_unknown` | int64 [any], stored only | indices of classes that are not known      | several classes |
 | `value`        | float32 [K]             | the targets in their units; NaN where not known | regression      |
 | `text`         | string []               | UTF-8 text that belongs to the picture        | optional        |
+| `numbers`      | float32 [F]             | beside the picture; stored NaN where not known, parsed filled | optional |
+| `numbers_known` | bool [F], once parsed  | whether each of them was there                | with `numbers`  |
+| `categories`   | int64 [G]               | classes beside the picture; -1 stored, filled as above | optional |
+| `categories_known` | bool [G], once parsed | whether each of them was there             | with `categories` |
 | `boxes`        | float32 [N,4]           | x_min, y_min, x_max, y_max as shares, 0..1    | objects         |
 | `classes`      | int64 [N]               | class of each; -1 where there is none (padding) | objects         |
 | `corners`      | float32 [N,4,2]         | corners x, y of rotated boxes, as shares      | rotated boxes   |
@@ -21,6 +25,7 @@
 |                | uint8 [N,H,W] decoded   | 1 where the object is, else 0; all 0: not known | instances       |
 | `mask`         | string [] once parsed   | PNG of the picture's size                     | segmentation    |
 |                | uint8 [H,W,1] decoded   | class of a pixel; 255 where it does not count | segmentation    |
+| `known`        | uint8 [H,W,1]           | 255 where known, 0 where not; later in `image` | augmentation |
 | `label_parts`  | int64 [M]               | labels of the pictures mixed into this one    | after mixing    |
 | `label_shares` | float32 [M]             | the share of each; they sum to 1              | after mixing    |
 | `epoch`        | int64 []                | passes over the data before this one          | training        |
@@ -50,6 +55,10 @@ LABELS = "labels"
 LABELS_UNKNOWN = "labels_unknown"
 VALUE = "value"
 TEXT = "text"
+NUMBERS = "numbers"
+NUMBERS_KNOWN = "numbers_known"
+CATEGORIES = "categories"
+CATEGORIES_KNOWN = "categories_known"
 BOXES = "boxes"
 CLASSES = "classes"
 CORNERS = "corners"
@@ -58,6 +67,7 @@ DIFFICULT = "difficult"
 CROWD = "crowd"
 MASKS = "masks"
 MASK = "mask"
+KNOWN = "known"
 LABEL_PARTS = "label_parts"
 LABEL_SHARES = "label_shares"
 EPOCH = "epoch"
@@ -65,6 +75,8 @@ REAL = "real"
 
 OBJECT_FIELDS = (CLASSES, BOXES, CORNERS, POINTS, DIFFICULT, CROWD, MASKS)
 """What an example may hold of each of its N objects."""
+MARKED = (*OBJECT_FIELDS, MASK, KNOWN)
+"""Fields whose values are places in the picture, or belong to one."""
 NO_OBJECT = -1
 """The `classes` of an object that is not there."""
 IGNORED = 255
@@ -120,6 +132,9 @@ class RawExample:
         labels_unknown: class names of which it is not known whether they belong to `labels`.
         value: numbers [K], for regression; NaN where not known.
         text: text that belongs to the picture.
+        numbers: what goes into the model beside the picture, as many as the source's `number_names`; NaN where not
+            known.
+        categories: the same as text, as many as the source's `category_names`; empty where not known.
         objects: what is where in the picture; empty where it shows nothing.
         mask: the class index of every pixel (255: does not count), uint8 [height, width] of the upright picture, or a
             PNG of that size, grey or with a palette.
@@ -135,6 +150,8 @@ class RawExample:
     labels_unknown: Sequence[str] = ()
     value: Sequence[float] | None = None
     text: str | None = None
+    numbers: Sequence[float] = ()
+    categories: Sequence[str] = ()
     objects: Sequence[RawObject] | None = None
     mask: bytes | np.ndarray | None = None
     missing: bytes | Path | None = None
@@ -146,7 +163,7 @@ class DataInfo:
     """What is known of a prepared data set without reading its examples.
 
     Args:
-        fields: names of the Example's fields that every example holds, such as ("id", "image", "label").
+        fields: names of the Example's fields that every record holds, such as ("id", "image", "label").
         class_names: of `label`, `labels`, `classes` or `mask`, in index order; empty for regression.
         value_names: of the K numbers of `value`; empty otherwise.
         num_examples: split -> count.
@@ -156,6 +173,13 @@ class DataInfo:
         image_bytes: split -> sum of the encoded pictures' sizes, in bytes.
         max_objects: the most objects of any example, N of `boxes` and its like; 0 where there are none.
         num_points: key points of an object, P of `points`.
+        number_names: of the F `numbers`; empty where there are none.
+        number_mean, number_std: of the training split, over what is known, [F]; a std of 0 is given as 1.
+        number_fill: what takes the place of a number that is not known, [F].
+        category_names: of the G `categories`.
+        category_values: of each, what its numbers stand for.
+        category_fill: the number that takes the place of one that is not known, [G].
+        marks_missing: whether pictures are transparent where they were missing.
     """
 
     fields: tuple[str, ...]
@@ -169,3 +193,11 @@ class DataInfo:
     image_bytes: dict[str, int] = field(default_factory=dict)
     max_objects: int = 0
     num_points: int = 0
+    number_names: tuple[str, ...] = ()
+    number_mean: tuple[float, ...] = ()
+    number_std: tuple[float, ...] = ()
+    number_fill: tuple[float, ...] = ()
+    category_names: tuple[str, ...] = ()
+    category_values: tuple[tuple[str, ...], ...] = ()
+    category_fill: tuple[int, ...] = ()
+    marks_missing: bool = False

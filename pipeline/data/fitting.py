@@ -12,13 +12,10 @@ from models.preprocess import PictureFormat
 from models.stack import tf
 from pipeline.augment.tensorflow_engine import TensorFlow
 from pipeline.augment.windows import apply_window, cut_masks
-from pipeline.data.example import IMAGE, MASK, MASKS, OBJECT_FIELDS, Example
+from pipeline.data.example import IMAGE, MARKED, MASK, MASKS, Example
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-MARKED = (*OBJECT_FIELDS, MASK)
-"""Fields whose values are places in the picture, or belong to one."""
 
 
 def fit_example(example: Example, format: PictureFormat, scaled: bool = False) -> Example:

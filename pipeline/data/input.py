@@ -1,4 +1,4 @@
-"""From the store to what a model is fed: training streams, evaluation batches, calibration pictures.
+"""From the store to what a model is fed: training streams, evaluation batches, chosen pictures.
 
 Training batches come from one of three places, by what fits in memory: decoded pictures, encoded records, or the
 shard files. All are endless, deterministic whatever the number of threads, and start at any step without decoding
@@ -10,11 +10,12 @@ n = examples of a split, B = batch, H, W, C = the model's pictures.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from models import preprocess
 from models.settings import Settings
@@ -24,8 +25,9 @@ from pipeline.augment import Augmentation, random
 from pipeline.augment.engines import Engine
 from pipeline.augment.mixing import check_fields, check_groups
 from pipeline.augment.opencv_engine import OpenCV
+from pipeline.augment.suiting import suited
 from pipeline.augment.tensorflow_engine import TensorFlow
-from pipeline.data import cache, service
+from pipeline.data import buckets, cache, service
 from pipeline.data.cache import Need
 from pipeline.data.example import (
     CLASSES,
@@ -42,6 +44,7 @@ from pipeline.data.example import (
     Example,
 )
 from pipeline.data.fitting import fit_example
+from pipeline.data.known import ReadingOfKnown, held
 from pipeline.data.reading import SOURCES, Reading, decode_batches
 from pipeline.data.sampling import AnySampling, Natural
 from pipeline.errors import ConfigError, DataError
@@ -51,6 +54,11 @@ if TYPE_CHECKING:
 
     from pipeline.data.store import Store
     from pipeline.tasks.base import Task
+
+
+Side = Annotated[int, Field(ge=8, le=8192)]
+Balance = Literal["classes", "natural"]
+"""How examples are chosen: the classes in turns, or as frequent as they are."""
 
 
 class InputSettings(Settings):
@@ -74,12 +82,26 @@ class InputSettings(Settings):
     """Pictures or batches worked on at the same time; by default one per processor. It does not change the result."""
     prefetch: int = Field(default=4, ge=1)
     """Finished batches that wait for the training."""
+    buckets: tuple[tuple[Side, Side], ...] = ()
+    """Sizes [height, width] of training batches, at least two: every picture comes in the one whose proportions are
+    nearest to its own, so that little is stretched, cut or padded. Evaluation and exports keep the size of
+    `task.picture`."""
     memory_limit_gib: float | None = Field(default=None, gt=0.0)
     """Memory that caches, shuffle buffer and waiting batches may take together, in GiB: a training that needs more is
     refused before it begins. Left out, there is no limit."""
     service: Annotated[str, Field(pattern=r"^grpc://[^/:]+:[0-9]+$")] | None = None
     """Dispatcher of a tf.data service (`convoy data-service`) whose workers read, decode and augment, such as
     grpc://localhost:5050. Left out, the training's own process does that."""
+
+    @field_validator("buckets")
+    @classmethod
+    def _several_sizes(cls, sizes: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        if len(sizes) == 1 or len(set(sizes)) < len(sizes):
+            raise ValueError(
+                f"expected two different sizes [height, width] or more, but got {[list(size) for size in sizes]}; for "
+                "one size leave them out and set task.picture.height and width"
+            )
+        return sizes
 
     @property
     def parallel_calls(self) -> int:
@@ -116,21 +138,30 @@ def training_batches(
 
     Raises:
         ConfigError: the batch does not split evenly over the replicas or into groups that are mixed, the data lacks
-            what an operation needs, the cache cannot be as asked for, or the service does not answer.
+            what an operation needs, the task has no buckets, the cache cannot be as asked for, or the service does not
+            answer.
         DataError: there is no training example.
     """
     require_examples(store, TRAIN)
     check_shares(batch_size, input_context)
+    check_sizes(task, settings)
     check_groups(operations, batch_size // (input_context.num_replicas_in_sync if input_context else 1))
     check_fields(operations, store.info.fields)
     read = reading_of(store, task, operations, settings, batch_size, seed, first_step, input_context)
-    if settings.service:
+    if settings.service and not settings.buckets:
         service.require_usable(settings.service, settings.cache, input_context)
         batches = decode_batches(service.shared_records(read), read).map(task.encode, settings.parallel_calls)
         return with_options(service.distributed(batches, settings.service).prefetch(settings.prefetch))
-    kept = cache.choose(settings.cache, settings.cache_limit_gib, read.need)
-    batches = SOURCES[kept](read).map(task.encode, settings.parallel_calls, deterministic=True)
+    batches = source_of(settings, read.need)(read).map(task.encode, settings.parallel_calls, deterministic=True)
     return with_options(batches.prefetch(settings.prefetch))
+
+
+def source_of(settings: InputSettings, need: Need) -> Callable[[Reading], tf.data.Dataset]:
+    """What makes batches of Examples, by what is kept in memory; ConfigError where that cannot be as asked for."""
+    if settings.buckets:
+        buckets.kept(settings, need)
+        return partial(buckets.from_buckets, sizes=settings.buckets)
+    return SOURCES[cache.choose(settings.cache, settings.cache_limit_gib, need)]
 
 
 def engine_of(settings: InputSettings) -> Engine:
@@ -149,7 +180,9 @@ def reading_of(
     input_context: tf.distribute.InputContext | None = None,
 ) -> Reading:
     """What `training_batches` reads; arguments as there."""
-    return Reading(
+    operations = suited(operations, held(store.info, task.picture))
+    kind = ReadingOfKnown if task.picture.marks_missing else Reading
+    return kind(
         store,
         Need(store.info, TRAIN, task.picture, augment.head_crop(operations)),
         batch_size,
@@ -178,7 +211,18 @@ def check_shares(batch_size: int, context: tf.distribute.InputContext | None) ->
     if batch_size % replicas:
         raise ConfigError(
             f"A batch of {batch_size} cannot be split evenly over {replicas} replicas. "
-            f"Set `train.batch_size` to a multiple of {replicas}, such as {batch_size + -batch_size % replicas}."
+            f"Set `train.batch_size` to a multiple of {replicas}, such as {batch_size + -batch_size % replicas}.",
+            ("train", "batch_size"),
+        )
+
+
+def check_sizes(task: Task, settings: InputSettings) -> None:
+    """Raises ConfigError where batches of several sizes are asked for, but the task has one."""
+    if settings.buckets and not task.any_size:
+        raise ConfigError(
+            f"`input.buckets` asks for pictures of several sizes, but the task {task.name!r} takes those of one. Leave "
+            "input.buckets out.",
+            ("input", "buckets"),
         )
 
 
@@ -246,17 +290,11 @@ def validation_batches(
     return with_options(batches.map(lambda batch: (*task.encode(batch), tf.cast(batch[REAL], tf.float32))).prefetch(2))
 
 
-def calibration_pictures(store: Store, task: Task, split: str, count: int, seed: int) -> np.ndarray:
-    """Pictures to set the ranges of a quantized model by: uint8 [n,H,W,C], as the model sees them, in the store's
-    order.
-
-    At most `count`, drawn by a hash of seed and id, the classes in turns where there are classes (an example with
-    several counts for its rarest), so that rare ones are there. Only the chosen pictures are decoded.
-    """
-    require_examples(store, split)
-    chosen = choose_examples(store, split, count, seed)
+def pictures_of(store: Store, task: Task, split: str, numbers: np.ndarray) -> np.ndarray:
+    """The examples of these numbers, uint8 [n,H,W,C], as the model sees them, in the store's order. Only these are
+    decoded."""
     numbered = cache.records(store, split).enumerate()
-    wanted = tf.scatter_nd(chosen[:, np.newaxis], np.ones(len(chosen), bool), [store.info.num_examples[split]])
+    wanted = tf.scatter_nd(numbers[:, np.newaxis], np.ones(len(numbers), bool), [store.info.num_examples[split]])
     records = numbered.filter(lambda number, _: wanted[number])
 
     def decode(_: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
@@ -273,8 +311,19 @@ def encoded_pictures(store: Store, split: str, count: int) -> list[bytes]:
     return list(pictures.as_numpy_iterator())
 
 
-def choose_examples(store: Store, split: str, count: int, seed: int) -> np.ndarray:
-    """Numbers of at most `count` examples, int64 [n], classes in turns, in random order within each class."""
+def choose_examples(
+    store: Store, split: str, count: int, seed: int, balance: Balance = "classes"
+) -> tuple[np.ndarray, np.ndarray]:
+    """At most `count` examples, drawn by a hash of seed and id.
+
+    Args:
+        balance: `classes` takes the classes in turns where there are classes (an example with several counts for its
+            rarest), so that rare ones are there; `natural` leaves them as frequent as they are.
+
+    Returns:
+        Their numbers in the split, int64 [n], and the class of each, int64 [n] (see `class_of`).
+    """
+    require_examples(store, split)
 
     def facts(record: tf.Tensor) -> Example:
         example = store.parse(record)
@@ -284,10 +333,18 @@ def choose_examples(store: Store, split: str, count: int, seed: int) -> np.ndarr
     examples = cache.records(store, split).map(facts, num_parallel_calls=os.cpu_count(), deterministic=True)
     columns = {name: values.numpy() for name, values in cache.collect(examples, store.info.num_examples[split]).items()}
     hashes, classes = columns["hash"], class_of(columns)
+    turns = turns_of(classes, hashes) if balance == "classes" else np.zeros(len(hashes), np.int64)
+    numbers = np.lexsort([hashes, turns])[:count]
+    return numbers, classes[numbers]
+
+
+def turns_of(classes: np.ndarray, hashes: np.ndarray) -> np.ndarray:
+    """How many examples of the same class have a smaller hash, int64 [n]."""
     by_class = np.lexsort([hashes, classes])
     firsts = np.searchsorted(classes[by_class], classes[by_class])  # where the example's class begins
-    turn = np.arange(len(by_class)) - firsts
-    return by_class[np.lexsort([hashes[by_class], turn])][:count]
+    turns = np.empty(len(by_class), np.int64)
+    turns[by_class] = np.arange(len(by_class)) - firsts
+    return turns
 
 
 def class_of(columns: dict[str, np.ndarray]) -> np.ndarray:

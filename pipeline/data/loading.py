@@ -12,6 +12,7 @@ from pipeline.data.missing import MissingRegions
 from pipeline.data.objects import LeftOut, placed
 from pipeline.data.pictures import BadPicture, StoredPicture, stored_picture
 from pipeline.data.records import serialized
+from pipeline.data.side_columns import SideColumns
 from pipeline.data.targets import Target
 
 
@@ -53,10 +54,10 @@ def load(example: RawExample, fields: Collection[str], regions: MissingRegions) 
         return error
 
 
-def record(loaded: Loaded, target: Target, fields: Collection[str]) -> bytes:
+def record(loaded: Loaded, target: Target, side: SideColumns, fields: Collection[str]) -> bytes:
     """The serialized tf.train.Example of a picture."""
     example = loaded.example
     text = {TEXT: (example.text or "").encode()} if TEXT in fields else {}
     mask = {MASK: cast(bytes, example.mask)} if MASK in fields else {}
     head = {ID: example.id.encode(), IMAGE: loaded.picture.data}
-    return serialized({**head, **target.encode(example), **text, **mask})
+    return serialized({**head, **target.encode(example), **side.encode(example), **text, **mask})

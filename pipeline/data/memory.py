@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline import augment
-from pipeline.data import cache
+from pipeline.data import buckets, cache
 from pipeline.data.cache import GIB, Kept, Need
 from pipeline.data.example import TRAIN, VALIDATION, DataInfo
 from pipeline.data.order import READERS
@@ -67,7 +67,8 @@ class MemoryPlan:
             return
         largest = max(CHANGES, key=lambda name: getattr(self, name))
         raise ConfigError(
-            f"`input.memory_limit_gib` is {limit_gib:g}, but the training would take {self}. {CHANGES[largest]}"
+            f"`input.memory_limit_gib` is {limit_gib:g}, but the training would take {self}. {CHANGES[largest]}",
+            ("input", "memory_limit_gib"),
         )
 
 
@@ -98,7 +99,7 @@ def memory_plan(
         ConfigError: it is more than `input.memory_limit_gib`, or the cache cannot be as asked for.
     """
     need = Need(info, TRAIN, task.picture, augment.head_crop(operations))
-    kept = "none" if settings.service else cache.choose(settings.cache, settings.cache_limit_gib, need)
+    kept = kept_for(settings, need)
     plan = MemoryPlan(
         kept=kept,
         training=kept_bytes(need, kept),
@@ -108,6 +109,13 @@ def memory_plan(
     )
     plan.require_within(settings.memory_limit_gib)
     return plan
+
+
+def kept_for(settings: InputSettings, need: Need) -> Kept:
+    """What of the training split stays in memory on this host."""
+    if settings.buckets:
+        return buckets.kept(settings, need)
+    return "none" if settings.service else cache.choose(settings.cache, settings.cache_limit_gib, need)
 
 
 def kept_bytes(need: Need, kept: Kept) -> int:
@@ -136,9 +144,10 @@ def batch_bytes(need: Need, kept: Kept, settings: InputSettings, batch_size: int
     """Pictures and batches on their way: each thread works on one whole picture and on one batch, before and after."""
     height, width = need.info.picture_sizes[need.split][2:]
     picture = height * width * need.format.channels * FLOAT_AND_BYTE
-    batch = batch_size * need.format.height * need.format.width * need.format.channels
+    sizes = settings.buckets or ((need.format.height, need.format.width),)
+    batch = batch_size * sum(rows * columns for rows, columns in sizes) // len(sizes) * need.format.channels
     decoding = 0 if kept == "decoded" and need.crop is None else settings.parallel_calls * picture
-    return decoding + (settings.prefetch + 2 * settings.parallel_calls) * batch
+    return decoding + (settings.prefetch + 2 * settings.parallel_calls * len(sizes)) * batch
 
 
 def as_text(size: int) -> str:

@@ -16,7 +16,14 @@ import numpy as np
 from pydantic import Field
 
 from models.settings import Settings
-from pipeline.data.pictures import GREY_MODES, BadPicture, StoredPicture, encoded_picture, opened_upright
+from pipeline.data.pictures import (
+    GREY_MODES,
+    BadPicture,
+    StoredPicture,
+    encoded_picture,
+    marked_picture,
+    opened_upright,
+)
 
 ONE_BAND = {"1", "L", "P", "I", "I;16"}
 """Pillow's modes of masks whose values are taken as they are: of a palette, the numbers, not the colours."""
@@ -85,6 +92,10 @@ class MissingRegions(Settings):
     """Whether wholly transparent pixels (alpha 0) are missing; else transparency is ignored."""
     fill: AnyFill = ZeroFill()
     """What takes their place."""
+    mark: bool = False
+    """Whether the store keeps which pixels were missing, for a model that takes this as a further channel
+    (`task.picture.channels` 2 or 4): they become transparent, and the picture a PNG. Wholly transparent pixels then
+    always count as missing."""
 
     def filled(self, stored: StoredPicture, source: Any, mask: Path | bytes | None) -> StoredPicture:
         """The picture with its missing parts filled; the same where nothing is missing.
@@ -98,7 +109,7 @@ class MissingRegions(Settings):
             BadPicture: all of it is missing, or the mask cannot be read or has another size.
             OSError: the mask's file cannot be read.
         """
-        if self.colour is None and not self.transparent and mask is None:
+        if self.colour is None and not self._sees_through and mask is None:
             return stored
         pixels = _pixels(stored.data)
         missing = self._marked(pixels, source)
@@ -108,7 +119,12 @@ class MissingRegions(Settings):
             return stored
         if missing.all():
             raise BadPicture("all of the picture is missing")
-        return encoded_picture(self.fill.fill(pixels, missing), stored.is_jpeg, f"filled by {self.fill.kind}")
+        filled, change = self.fill.fill(pixels, missing), f"filled by {self.fill.kind}"
+        return marked_picture(filled, missing, change) if self.mark else encoded_picture(filled, stored.is_jpeg, change)
+
+    @property
+    def _sees_through(self) -> bool:
+        return self.transparent or self.mark
 
     def _marked(self, pixels: np.ndarray, source: Any) -> np.ndarray:
         """bool [h, w]: what colour and transparency mark."""
@@ -116,7 +132,7 @@ class MissingRegions(Settings):
         if self.colour is not None:
             distance = np.abs(pixels.astype(np.int64) - np.array(self.colour)).max(axis=-1)
             missing |= distance <= self.tolerance
-        if self.transparent and isinstance(source, bytes):
+        if self._sees_through and isinstance(source, bytes):
             missing |= _transparent(opened_upright(source), pixels.shape[:2])
         return missing
 

@@ -20,7 +20,7 @@ The one damage that is not seen is inside a JPEG's compressed pixels, where both
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -114,6 +114,12 @@ def encoded_picture(pixels: np.ndarray, lossy: bool, change: str) -> StoredPictu
     from PIL import Image
 
     return _encoded(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), lossy, change)
+
+
+def marked_picture(pixels: np.ndarray, missing: np.ndarray, change: str) -> StoredPicture:
+    """uint8 [H, W, 1] or [H, W, 3] as a PNG that is transparent where pixels are missing, bool [H, W]."""
+    known = np.where(missing, np.uint8(0), np.uint8(255))
+    return replace(encoded_picture(np.dstack([pixels, known]), False, change), channels=pixels.shape[-1])
 
 
 def opened_upright(data: bytes) -> Any:

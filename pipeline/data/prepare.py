@@ -24,6 +24,7 @@ from pydantic import Field
 from models.settings import Settings
 from pipeline.data.beam import BeamSettings, write_on_beam
 from pipeline.data.example import CLASSES, ID, IMAGE, MASK, SPLITS, TEST, TEXT, TRAIN, VALIDATION, DataInfo
+from pipeline.data.imputation import MissingColumns
 from pipeline.data.missing import MissingRegions
 from pipeline.data.records import Shard, write_tfds_metadata
 from pipeline.data.sources import Source
@@ -57,6 +58,8 @@ class DataSettings(Settings):
     missing_labels: MissingLabels = "refuse"
     """What to do where the label of an example is not known (an empty cell of a table): `refuse`, or `mask`: keep the
     example and leave what is not known out of loss, statistics and metrics."""
+    missing_columns: MissingColumns = MissingColumns()
+    """What takes the place of empty cells in columns that go into the model beside the picture."""
     missing_regions: MissingRegions = MissingRegions()
     """Which parts of pictures are missing, and what is put in their place."""
     max_bad_pictures: float = Field(default=0.05, ge=0)
@@ -131,10 +134,11 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _make(settings: DataSettings, path: Path, progress: Progress) -> Store:
-    surveyed = survey(settings.source, progress, settings.missing_labels)
+    surveyed = survey(settings.source, progress, settings.missing_labels, settings.missing_columns)
     codes, warnings = assigned(surveyed, settings.splits)
     codes[np.isin(codes, [SPLITS.index(split) for split in settings.exclude_splits])] = UNNAMED
     _check(surveyed, codes, settings)
+    surveyed.side.settle(codes)
     with new_folder(path) as temporary:
         write = write_pictures if settings.beam is None else write_on_beam
         shards, tally = write(settings, surveyed, codes, temporary, progress)
@@ -145,6 +149,7 @@ def _make(settings: DataSettings, path: Path, progress: Progress) -> Store:
         warnings += [
             *settings.source.warnings(),
             *_check(surveyed, codes, settings),
+            *surveyed.side.warnings(codes),
             *_left_out(tally),
             *_without_text(surveyed),
         ]
@@ -152,7 +157,7 @@ def _make(settings: DataSettings, path: Path, progress: Progress) -> Store:
         _write_rejected(temporary / QUARANTINE, tally.quarantine)
         if CLASSES in surveyed.fields:
             _write_rejected(temporary / OBJECTS_LEFT_OUT, tally.objects_left_out)
-        _write_content(temporary, surveyed, tally, codes, shards, warnings)
+        _write_content(temporary, surveyed, tally, codes, shards, warnings, settings.missing_regions.mark)
     return Store.open(path)
 
 
@@ -172,7 +177,8 @@ def _write_features(folder: Path, surveyed: Survey, tally: Tally, shards: list[S
     features = {ID: tfds.features.Text(), IMAGE: tfds.features.Image(shape=(None, None, tally.channels))}
     text = {TEXT: tfds.features.Text()} if surveyed.has_text else {}
     mask = {MASK: tfds.features.Image(shape=(None, None, 1), encoding_format="png")} if surveyed.has_mask else {}
-    write_tfds_metadata(folder, features | surveyed.target.features() | text | mask, shards)
+    labels = surveyed.target.features() | surveyed.side.features()
+    write_tfds_metadata(folder, features | labels | text | mask, shards)
 
 
 def _without_text(surveyed: Survey) -> list[str]:
@@ -198,15 +204,27 @@ def _write_rejected(file: Path, rejected: list[Rejected]) -> None:
 
 
 def _write_content(
-    folder: Path, surveyed: Survey, tally: Tally, codes: np.ndarray, shards: list[Shard], warnings: list[str]
+    folder: Path,
+    surveyed: Survey,
+    tally: Tally,
+    codes: np.ndarray,
+    shards: list[Shard],
+    warnings: list[str],
+    marks_missing: bool,
 ) -> None:
-    target = surveyed.target
-    info = asdict(DataInfo(fields=surveyed.fields, **tally.statistics(codes), **target.statistics(codes)))
+    target, side = surveyed.target, surveyed.side
+    figures = {**tally.statistics(codes), **target.statistics(codes), **side.statistics(codes)}
+    info = asdict(DataInfo(fields=surveyed.fields, marks_missing=marks_missing, **figures))
     content: dict[str, Any] = {
         "format": FORMAT,
         "info": info,
         "shards": [asdict(shard) for shard in shards],
         "warnings": warnings,
-        "statistics": {**tally.description(codes), **target.description(codes), "warnings": warnings},
+        "statistics": {
+            **tally.description(codes),
+            **target.description(codes),
+            **side.description(codes),
+            "warnings": warnings,
+        },
     }
     (folder / CONTENT).write_text(json.dumps(content, indent=1), encoding="utf-8")

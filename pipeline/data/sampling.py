@@ -160,12 +160,16 @@ class TargetShares(Shares):
         for name, share in self.shares.items():
             if name not in shown.class_names:
                 raise ConfigError(
-                    f"input.sampling.shares: there is no class {name!r}. {nearest(name, shown.class_names)}"
+                    f"input.sampling.shares: there is no class {name!r}. {nearest(name, shown.class_names)}",
+                    ("input", "sampling", "shares", name),
                 )
             index = shown.class_names.index(name)
             if share < 0 or (share > 0 and not shown.counts[index]):
                 why = "is negative" if share < 0 else "cannot be reached: no training example shows the class"
-                raise ConfigError(f"input.sampling.shares: the share {share:g} of {name!r} {why}.")
+                raise ConfigError(
+                    f"input.sampling.shares: the share {share:g} of {name!r} {why}.",
+                    ("input", "sampling", "shares", name),
+                )
             named[index] = share
         return named
 
@@ -175,7 +179,8 @@ class TargetShares(Shares):
         if others or abs(total - 1.0) > ROUNDING:
             expected = "less than 1, so that the classes that are not named have some (or give them 0)"
             raise ConfigError(
-                f"input.sampling.shares: the shares add up to {total:g}; expected {expected if others else '1'}."
+                f"input.sampling.shares: the shares add up to {total:g}; expected {expected if others else '1'}.",
+                ("input", "sampling", "shares"),
             )
 
 
@@ -244,7 +249,9 @@ def whole_pass(factors: np.ndarray) -> np.ndarray:
     """
     total = factors.sum()
     if not total > 0:
-        raise ConfigError("input.sampling leaves no training example. Give some class a share above 0.")
+        raise ConfigError(
+            "input.sampling leaves no training example. Give some class a share above 0.", ("input", "sampling")
+        )
     return factors * (max(1, math.ceil(total - ROUNDING)) / total)
 
 
@@ -264,11 +271,14 @@ def pass_of(store: Store, sampling: Sampling, shards: slice = slice(None)) -> Pa
         ConfigError: as `factors_of`, or no example would ever come.
     """
     lengths = np.array(store.shard_lengths(TRAIN))
-    factors = factors_of(store, sampling)
-    if factors is None:
-        return EachOnce(int(lengths[shards].sum()))
     owner = np.repeat(np.arange(len(lengths)), lengths)
-    return Resampled(whole_pass(factors[np.isin(owner, np.arange(len(lengths))[shards])]))
+    return pass_over(store, sampling, np.flatnonzero(np.isin(owner, np.arange(len(lengths))[shards])))
+
+
+def pass_over(store: Store, sampling: Sampling, members: np.ndarray) -> Pass:
+    """What a pass over some of the training examples holds, by their numbers int64 [m]; ConfigError as `pass_of`."""
+    factors = factors_of(store, sampling)
+    return EachOnce(len(members)) if factors is None else Resampled(whole_pass(factors[members]))
 
 
 def described(store: Store, sampling: Sampling) -> str | None:
@@ -300,7 +310,8 @@ def shown_classes(store: Store) -> Shown:
     if field is None:
         raise ConfigError(
             f"`input.sampling` goes by classes, but the data holds {', '.join(store.info.fields)}. "
-            "Leave input.sampling out."
+            "Leave input.sampling out.",
+            ("input", "sampling"),
         )
     examples, classes, first = [], [], 0
     for values in _label_chunks(store, field):

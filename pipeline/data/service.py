@@ -77,11 +77,13 @@ def require_usable(address: str, cache: str, context: tf.distribute.InputContext
     if cache in ("decoded", "encoded"):
         raise ConfigError(
             f"`input.cache` is {cache}, but with `input.service` the workers read the files in every pass. "
-            "Leave input.cache out, or set it to none."
+            "Leave input.cache out, or set it to none.",
+            ("input", "cache"),
         )
     if context and context.num_input_pipelines > 1:
         raise ConfigError(
-            f"`input.service` serves the training of one host, not of {context.num_input_pipelines}. Leave it out."
+            f"`input.service` serves the training of one host, not of {context.num_input_pipelines}. Leave it out.",
+            ("input", "service"),
         )
     host, _, port = address.removeprefix(PREFIX).rpartition(":")
     try:
@@ -90,7 +92,8 @@ def require_usable(address: str, cache: str, context: tf.distribute.InputContext
         raise ConfigError(
             f"No dispatcher answers at `input.service` {address} ({error}). Start one with "
             f"`convoy data-service dispatcher --port {port}`, and workers with "
-            f"`convoy data-service worker --dispatcher {host}:{port}`."
+            f"`convoy data-service worker --dispatcher {host}:{port}`.",
+            ("input", "service"),
         ) from error
 
 

@@ -23,6 +23,7 @@ from pipeline.data.missing import MissingRegions
 from pipeline.data.pictures import BadPicture
 from pipeline.data.pool import in_order
 from pipeline.data.records import Shard, shard_file, shard_of
+from pipeline.data.side_columns import SideColumns
 from pipeline.data.survey import Survey
 from pipeline.data.tally import Tally
 from pipeline.data.targets import Target, members
@@ -62,6 +63,7 @@ class Job:
         counts: split -> number of its shards, those without an example included.
         filled: split -> numbers of the shards that have examples.
         target: encodes what is learned.
+        side: encodes what goes into the model beside the picture.
         fields: what every example holds.
         regions: what to do where parts of pictures are missing.
     """
@@ -70,6 +72,7 @@ class Job:
     counts: dict[str, int]
     filled: dict[str, list[int]]
     target: Target
+    side: SideColumns
     fields: tuple[str, ...]
     regions: MissingRegions
 
@@ -93,7 +96,8 @@ def plan(settings: DataSettings, folder: Path, surveyed: Survey, codes: np.ndarr
     counts = shard_counts(surveyed, codes, settings.shard_mib)
     keys = {split: surveyed.keys[chosen].tolist() for split, chosen in members(codes).items()}
     filled = {split: sorted({shard_of(key, counts[split]) for key in keys[split]}) for split in counts}
-    return Job(folder, counts, filled, surveyed.target.light(), surveyed.fields, settings.missing_regions)
+    encoders = surveyed.target.light(), surveyed.side.light()
+    return Job(folder, counts, filled, *encoders, surveyed.fields, settings.missing_regions)
 
 
 def shard_counts(surveyed: Survey, codes: np.ndarray, shard_mib: int) -> dict[str, int]:
@@ -115,7 +119,7 @@ def write_shard(
                 tally.bad(index, example, str(loaded))
             else:
                 tally.good(index, place.split, loaded)
-                writer.write(record(loaded, job.target, job.fields))
+                writer.write(record(loaded, job.target, job.side, job.fields))
             done()
     return Shard(file.name, place.split, tally.stored, size_of(file)), tally
 

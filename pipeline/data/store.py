@@ -22,6 +22,8 @@ import numpy as np
 from models.stack import tf
 from pipeline.data.example import (
     BOXES,
+    CATEGORIES,
+    CATEGORIES_KNOWN,
     CLASSES,
     CORNERS,
     CROWD,
@@ -34,6 +36,8 @@ from pipeline.data.example import (
     MASK,
     MASKS,
     NO_OBJECT,
+    NUMBERS,
+    NUMBERS_KNOWN,
     OBJECT_FIELDS,
     POINTS,
     TEXT,
@@ -136,7 +140,20 @@ class Store:
         for name in example.keys() & OBJECT_FIELDS:
             filled = self._filled_up(example[name], specification[name], one)
             example[name] = tf.cast(filled, tf.bool) if name in FLAGS else filled
-        return example
+        return {**example, **self._side_columns(example)}
+
+    def _side_columns(self, example: Example) -> Example:
+        """What goes in beside the picture, filled where it is not known, and whether it is."""
+        filled: Example = {}
+        if NUMBERS in example:
+            known = ~tf.math.is_nan(example[NUMBERS])
+            fill = np.array(self.info.number_fill, np.float32)
+            filled |= {NUMBERS: tf.where(known, example[NUMBERS], fill), NUMBERS_KNOWN: known}
+        if CATEGORIES in example:
+            known = example[CATEGORIES] >= 0
+            fill = np.array(self.info.category_fill, np.int64)
+            filled |= {CATEGORIES: tf.where(known, example[CATEGORIES], fill), CATEGORIES_KNOWN: known}
+        return filled
 
     def _specification(self, name: str) -> Any:
         if name in OBJECT_FIELDS:
@@ -150,6 +167,8 @@ class Store:
             LABELS: tf.io.VarLenFeature(tf.int64),
             LABELS_UNKNOWN: tf.io.VarLenFeature(tf.int64),
             VALUE: tf.io.FixedLenFeature([len(self.info.value_names)], tf.float32),
+            NUMBERS: tf.io.FixedLenFeature([len(self.info.number_names)], tf.float32),
+            CATEGORIES: tf.io.FixedLenFeature([len(self.info.category_names)], tf.int64),
         }[name]
 
     def _object_specification(self, name: str) -> tf.io.FixedLenSequenceFeature:
@@ -198,7 +217,8 @@ class Store:
 
         By split: `examples`; `image_bytes`; `picture_sizes`: least height and width, largest height and width;
         `class_counts`: class name -> count; `values`: target -> `mean`, `std`, `min`, `max`; `objects`: `count`,
-        `mean_per_picture`, `most_in_a_picture`, `pictures_without`.
+        `mean_per_picture`, `most_in_a_picture`, `pictures_without`. `columns_unknown`: column beside the picture ->
+        split -> how many do not have it.
         For all: `channels`: 1 or 3; `changes`: what was done to pictures (`kept`, `TIFF file`, ...) -> how many;
         `quarantine`, `objects_left_out`: how many were left out; `warnings`.
         """
@@ -208,7 +228,13 @@ class Store:
 def data_info(content: Mapping[str, Any]) -> DataInfo:
     """DataInfo from its plain JSON form (`dataclasses.asdict`)."""
     values = dict(content)
-    for name in ("fields", "class_names", "value_names", "value_mean", "value_std"):
-        values[name] = tuple(values[name])
-    values["picture_sizes"] = {split: tuple(size) for split, size in values["picture_sizes"].items()}
-    return DataInfo(**values)
+    sizes = {split: tuple(size) for split, size in values.pop("picture_sizes").items()}
+    frozen: dict[str, Any] = {
+        name: _tuples(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return DataInfo(**frozen, picture_sizes=sizes)
+
+
+def _tuples(items: list[Any]) -> tuple[Any, ...]:
+    """JSON's lists as the tuples that they were."""
+    return tuple(_tuples(item) if isinstance(item, list) else item for item in items)

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.data.example import ID, IMAGE, MASK, SPLITS, TEXT, RawExample
+from pipeline.data.imputation import MissingColumns
 from pipeline.data.number_target import Numbers
 from pipeline.data.object_target import Objects, Regions
+from pipeline.data.side_columns import SideColumns
 from pipeline.data.sources import DataSource
 from pipeline.data.sources.base import shortened
 from pipeline.data.splits import UNNAMED, Splits, assign, key_of, read_split_file
@@ -33,6 +35,7 @@ class Survey:
         sizes: int64 [n], bytes of the pictures as they come.
         strata: int64 [n], which examples are alike.
         target: what is learned.
+        side: what goes into the model beside the picture.
         has_text: whether any example has text.
         without_text: how many of them have none.
         has_mask: whether any example has a mask.
@@ -43,6 +46,7 @@ class Survey:
     sizes: np.ndarray
     strata: np.ndarray
     target: Target
+    side: SideColumns
     has_text: bool
     has_mask: bool
     without_text: int = 0
@@ -52,22 +56,30 @@ class Survey:
         """What every example of the store holds."""
         text = (TEXT,) if self.has_text else ()
         mask = (MASK,) if self.has_mask else ()
-        return (ID, IMAGE, *self.target.fields, *text, *mask)
+        return (ID, IMAGE, *self.target.fields, *self.side.fields, *text, *mask)
 
 
-def survey(source: DataSource, progress: Progress, missing_labels: MissingLabels = "refuse") -> Survey:
+def survey(
+    source: DataSource,
+    progress: Progress,
+    missing_labels: MissingLabels = "refuse",
+    missing_columns: MissingColumns | None = None,
+) -> Survey:
     """Goes through all examples once, without reading pictures that are files of their own.
 
     Raises:
+        ConfigError: `missing_columns` names a column that the source does not have.
         DataError: there are no examples, two have the same id, or a target is missing or not a number.
     """
     keys, given, sizes = array("Q"), array("b"), array("q")
     target: Target = NoTarget()
+    side = SideColumns.of(source, missing_columns or MissingColumns())
     with_text, has_mask = 0, False
     for count, example in enumerate(source.examples()):
         if count == 0:
             target = _target(example, source, missing_labels)
         target.collect(example)
+        side.collect(example)
         keys.append(key_of(example.id))
         given.append(UNNAMED if example.split is None else SPLITS.index(example.split))
         sizes.append(_size(example))
@@ -79,7 +91,7 @@ def survey(source: DataSource, progress: Progress, missing_labels: MissingLabels
     _require_unique(np.array(keys), source.examples())
     without = len(keys) - with_text
     arrays = np.array(keys), np.array(given), np.array(sizes), target.strata()
-    return Survey(*arrays, target, with_text > 0, has_mask, without)
+    return Survey(*arrays, target, side, with_text > 0, has_mask, without)
 
 
 def _target(example: RawExample, source: DataSource, missing_labels: MissingLabels) -> Target:

@@ -17,8 +17,10 @@ from pipeline.augment.geometry import HorizontalFlip
 from pipeline.augment.opencv_engine import OpenCV
 from pipeline.augment.policies import AugMix, Mixture, RandAugment, TrivialAugment, dirichlet
 from pipeline.augment.policy import MOVES, Name
+from pipeline.augment.suiting import changes, suited
 from pipeline.augment.tensorflow_engine import TensorFlow
 from pipeline.augment.warp import Warp
+from pipeline.errors import ConfigError
 from tests.augment.pictures import batch
 
 SHAPE = PictureShape(331, 331, 3)
@@ -159,11 +161,45 @@ def test_boxes_and_masks_move_with_the_picture() -> None:
     assert 30 < moved < 60
 
 
-def test_augmix_keeps_the_labels() -> None:
+def test_augmix_keeps_labels_and_moves_nothing_that_is_marked() -> None:
     examples = {name: tf.constant(values) for name, values in batch(6, 16, 16).items()}
+    plain = augment.apply([AugMix()], examples, 0)
+    assert all(plain[name] is examples[name] for name in examples if name != "image")
     examples |= {"boxes": tf.random.stateless_uniform([6, 2, 4], [0, 1]), "mask": tf.ones([6, 16, 16, 1], tf.uint8)}
-    result = augment.apply([AugMix()], examples, 0)
+    with pytest.raises(ConfigError, match="marks places in its pictures"):
+        augment.apply([AugMix()], examples, 0)
+    (policy,) = suited([AugMix()], examples)
+    result = augment.apply([policy], examples, 0)
     assert all(result[name] is examples[name] for name in examples if name != "image")
+    assert (result["image"].numpy() != examples["image"].numpy()).any(axis=(1, 2, 3)).sum() > 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_augmix_of_marked_pictures_leaves_every_pixel_in_its_place(channels: int) -> None:
+    """A picture of two halves, each of one value: whatever is done to values, the border stays where it was."""
+    pixels = np.where(np.arange(20) < 7, 60, 180).astype(np.uint8)
+    examples = {name: tf.constant(values) for name, values in batch(40, 20, 20, channels).items()}
+    examples["image"] = tf.constant(np.broadcast_to(pixels[:, None], (40, 20, 20, channels)))
+    (policy,) = suited([AugMix(severity=10.0, depth=(3, 3))], ("id", "image", "masks"))
+    result = augment.apply([policy], examples, 1)["image"].numpy()
+    assert (result[:, :, :7] == result[:, :, :1]).all() and (result[:, :, 7:] == result[:, :, 7:8]).all()
+    assert len(np.unique(result[:, 0, 0, 0])) > 10
+
+
+def test_what_is_left_of_augmix_and_what_is_said_of_it() -> None:
+    fields = ("id", "image", "boxes", "classes")
+    listed = (HorizontalFlip(), AugMix(operations=("rotation", "solarize", "shear_x", "posterize"), width=2))
+    assert suited(listed, ("id", "image", "label")) == listed and changes(listed, ("id", "label")) == []
+    assert suited(listed, fields) == (listed[0], AugMix(operations=("solarize", "posterize"), width=2))
+    assert changes(listed, fields) == [
+        "augment.1 (augmix) leaves out what would tear marks from the pictures; operations: [solarize, posterize]"
+    ]
+    for moves in (("rotation",), ("shear_x", "identity")):
+        with pytest.raises(ConfigError, match=r"`augment\.0`: augmix has only .*rand_augment") as failure:
+            suited([AugMix(operations=moves)], fields)
+        assert failure.value.place == ("augment", 0)
+    others = [RandAugment(), TrivialAugment()]
+    assert suited(others, fields) == tuple(others)  # their moves take the marks along
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])

@@ -24,6 +24,7 @@ from pipeline.data.missing import MissingRegions
 from pipeline.data.prepare import DataSettings, prepare, store_key
 from pipeline.data.records import Shard
 from pipeline.data.shards import Job, without_empty
+from pipeline.data.side_columns import SideColumns
 from pipeline.data.sources import ClassFolders
 from pipeline.data.store import Store
 from pipeline.data.targets import NoTarget
@@ -153,7 +154,8 @@ def test_work_files_bound_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     examples = enumerate(ClassFolders(path=root).examples())
 
     surveyed = SimpleNamespace(keys=[number * 2**60 for number in range(7)])
-    job = Job(tmp_path, {"train": 8}, {"train": list(range(4))}, NoTarget(), ("id", "image"), MissingRegions())
+    targets = NoTarget(), SideColumns()
+    job = Job(tmp_path, {"train": 8}, {"train": list(range(4))}, *targets, ("id", "image"), MissingRegions())
     files = beam._write_work(job, examples, surveyed, [0] * 7, csv.writer(io.StringIO()))
     assert len(files) == 3
     work = [item for file in files for item in beam.read_work(str(file))]

@@ -314,14 +314,22 @@ def test_an_empty_split_is_refused(store: Store) -> None:
 def test_calibration_takes_classes_in_turns(tmp_path: Path) -> None:
     """Class 3 has 2 of 10 pictures."""
     store = make_store(tmp_path, {"train": 10, "validation": 1}, [(12, 12)])
-    chosen = input.choose_examples(store, "train", 8, seed=0)
-    assert Counter((chosen % 4).tolist()) == {0: 2, 1: 2, 2: 2, 3: 2}
-    pictures = input.calibration_pictures(store, TASK, "train", 8, seed=0)
+    chosen, classes = input.choose_examples(store, "train", 8, seed=0)
+    np.testing.assert_array_equal(chosen % 4, classes)
+    assert Counter(classes.tolist()) == {0: 2, 1: 2, 2: 2, 3: 2}
+    pictures = input.pictures_of(store, TASK, "train", chosen)
     assert pictures.shape == (8, 12, 12, 1) and pictures.dtype == np.uint8
     np.testing.assert_array_equal(pictures[:, 0, 0, 0], sorted(chosen))
-    np.testing.assert_array_equal(input.calibration_pictures(store, TASK, "train", 8, seed=0), pictures)
-    assert input.calibration_pictures(store, TASK, "train", 99, seed=0).shape[0] == 10
-    assert any(set(input.choose_examples(store, "train", 4, seed)) != set(chosen[:4]) for seed in range(1, 5))
+    np.testing.assert_array_equal(input.choose_examples(store, "train", 8, seed=0)[0], chosen)
+    assert len(input.choose_examples(store, "train", 99, seed=0)[0]) == 10
+    assert any(set(input.choose_examples(store, "train", 4, seed)[0]) != set(chosen[:4]) for seed in range(1, 5))
+
+
+def test_calibration_may_leave_classes_as_frequent_as_they_are(tmp_path: Path) -> None:
+    store = make_store(tmp_path, {"train": 40, "validation": 1}, [(12, 12)])
+    draws = [input.choose_examples(store, "train", 8, seed, "natural")[1] for seed in range(5)]
+    assert all(len(classes) == 8 for classes in draws)
+    assert any(np.bincount(classes, minlength=4).max() > 2 for classes in draws)
 
 
 def test_an_example_with_several_labels_counts_for_its_rarest() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from models.settings import Settings
 from pipeline.data.example import TEST, TRAIN, VALIDATION, RawExample
 from pipeline.errors import DataError, nearest
-from pipeline.locations import location
+from pipeline.locations import is_remote, location
 
 SPLIT_NAMES = {
     "train": TRAIN,
@@ -84,6 +84,14 @@ class DataSource(Settings):
 
     def value_names(self) -> tuple[str, ...]:
         """What the numbers of `value` are called; empty where there are none."""
+        return ()
+
+    def number_names(self) -> tuple[str, ...]:
+        """What the numbers are called that go into the model beside the picture."""
+        return ()
+
+    def category_names(self) -> tuple[str, ...]:
+        """The same of categories."""
         return ()
 
     def warnings(self) -> list[str]:
@@ -158,6 +166,9 @@ def text_of(path: str) -> str:
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Every file under a folder that is not hidden, in a fixed order; links are followed, circles of them are not."""
+    if is_remote(folder):
+        yield from _remote_files_below(folder)
+        return
     visited = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         status = Path(parent).stat()
@@ -167,6 +178,15 @@ def files_below(folder: Path) -> Iterator[Path]:
         visited.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _remote_files_below(folder: Path) -> Iterator[Path]:
+    """The same in a bucket, which has no links: the files of a folder, then those of the folders in it."""
+    entries = sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda one: one.name)
+    folders = [entry for entry in entries if entry.is_dir()]
+    yield from (entry for entry in entries if entry not in folders)
+    for inner in folders:
+        yield from _remote_files_below(inner)
 
 
 def is_picture(path: Path) -> bool:

@@ -53,6 +53,12 @@ class Table(DataSource):
     not; empty, -1 or ? where that is not known (`data.missing_labels`)."""
     text_column: str | None = None
     """Column with text that belongs to the picture."""
+    number_columns: tuple[str, ...] = ()
+    """Columns with numbers that go into the model beside the picture. An empty cell is not known
+    (`data.missing_columns`)."""
+    category_columns: tuple[str, ...] = ()
+    """Columns with categories that go into the model beside the picture, such as a place or a device. An empty cell is
+    not known (`data.missing_columns`)."""
     missing_column: str | None = None
     """Column with the path of a picture of the same size that is not 0 where something is missing, relative to
     `image_root`; an empty cell: nothing is (`data.missing_regions`)."""
@@ -91,6 +97,12 @@ class Table(DataSource):
     def value_names(self) -> tuple[str, ...]:
         return self.value_columns
 
+    def number_names(self) -> tuple[str, ...]:
+        return self.number_columns
+
+    def category_names(self) -> tuple[str, ...]:
+        return self.category_columns
+
     def examples(self) -> Iterator[RawExample]:
         root = self._root()
         for where, row in self._rows():
@@ -104,6 +116,8 @@ class Table(DataSource):
                 labels_unknown=[name for name in self.class_columns if _shown(row[name], name, where) is None],
                 value=[_number(row[name], name, where) for name in self.value_columns] or None,
                 text=None if self.text_column is None else _text(row[self.text_column]),
+                numbers=[_number(row[name], name, where) for name in self.number_columns],
+                categories=[_text(row[name]) for name in self.category_columns],
                 missing=None if self.missing_column is None else self._missing(row[self.missing_column], root),
                 where=where,
             )
@@ -129,8 +143,8 @@ class Table(DataSource):
         for setting in ("label_column", "labels_column", "text_column", "missing_column", "split_column", "id_column"):
             if (name := getattr(self, setting)) is not None:
                 yield setting, name
-        yield from (("value_columns", name) for name in self.value_columns)
-        yield from (("class_columns", name) for name in self.class_columns)
+        for setting in ("value_columns", "class_columns", "number_columns", "category_columns"):
+            yield from ((setting, name) for name in getattr(self, setting))
 
     def _column_names(self) -> list[str]:
         if self._is_parquet():
