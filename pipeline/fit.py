@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
@@ -22,7 +22,7 @@ from pipeline.averaging import AveragedWeights
 from pipeline.checkpoints import Checkpoints, Position
 from pipeline.data import input as data_input
 from pipeline.data.example import IMAGE, VALIDATION
-from pipeline.errors import TrainingError
+from pipeline.errors import ConfigError, TrainingError
 from pipeline.strategy import Precision, mirrored, per_replica
 from pipeline.train import Phase, TrainingJob, TrainingResult, phases
 
@@ -80,7 +80,7 @@ def start(job: TrainingJob, *, resume: bool) -> Training:
     keras.utils.set_random_seed(job.seed)
     with Precision(job.settings.devices.precision), strategy.scope():
         model = build(job)
-        fitted = job.learner.training_model(job.task, model)
+        fitted = job.learner.training_model(job.task, of_any_size(job, model) if job.input.buckets else model)
     if not resume:  # only now, so that a network that cannot be built leaves an earlier training as it was
         checkpoints.clear()
     decay = job.settings.average_decay
@@ -101,6 +101,25 @@ def build(job: TrainingJob) -> keras.Model:
     except ValueError as error:  # `models` knows nothing of our errors
         raise TrainingError(str(error)) from error
     return model
+
+
+def of_any_size(job: TrainingJob, model: keras.Model) -> keras.Model:
+    """The network for batches of several sizes.
+
+    Raises:
+        ConfigError: the learner trains on pictures of one size.
+        TrainingError: a part of the network is made for one.
+    """
+    if not job.learner.any_size:
+        raise ConfigError(
+            "`input.buckets` asks for pictures of several sizes, but the learner takes those of one. Leave "
+            "input.buckets out.",
+            ("input", "buckets"),
+        )
+    try:
+        return graphs.with_any_size(model)
+    except ValueError as error:
+        raise TrainingError(f"{error} Leave input.buckets out, or choose another backbone.") from error
 
 
 def fit_phase(training: Training, phase: Phase, *, restoring: bool, last: bool) -> None:
@@ -201,12 +220,17 @@ def phase_callbacks(training: Training, phase: Phase, *, last: bool) -> list[ker
     job, position, settings = training.job, training.position, training.job.settings
     best = job.checkpoints / BEST_WEIGHTS
     patience = settings.early_stopping if last else None
-    hooks: list[keras.callbacks.Callback] = [callbacks.StepCounter(position)]
+    hooks: list[keras.callbacks.Callback] = [
+        callbacks.StepCounter(position),
+        callbacks.TaskNames(job.task.metrics()),
+    ]
     if training.average is not None:
         hooks.append(callbacks.Averaging(training.average, position))
     hooks += [
         callbacks.ExactValidationLoss(job.store.info.num_examples.get(VALIDATION, 0), settings.batch_size),
-        callbacks.BestWeights(best, job.task.monitor, position, training.average, patience, job.steps_per_epoch),
+        callbacks.BestWeights(
+            training.model, best, job.task.monitor, position, training.average, patience, job.steps_per_epoch
+        ),
         callbacks.History(job.history, phase.name, position, settings.batch_size),
         callbacks.ProgressBar(job.progress, position, last_step(job), settings.batch_size),
     ]
@@ -255,7 +279,12 @@ def result_of(training: Training, seconds: float) -> TrainingResult:
 
 
 def fine_tune(
-    job: TrainingJob, strategy: tf.distribute.Strategy, model: keras.Model, epochs: int, learning_rate: float
+    job: TrainingJob,
+    strategy: tf.distribute.Strategy,
+    model: keras.Model,
+    epochs: int,
+    learning_rate: float,
+    more_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Trains a variant of the model in place, on the training data, with Adam and a cosine to zero.
 
@@ -265,6 +294,7 @@ def fine_tune(
         model: named raw outputs as the task's model has them; `image` float32 [B,H,W,C] 0..255.
         epochs: passes over the training split.
         learning_rate: peak.
+        more_callbacks: what has to happen between the steps besides.
 
     Raises:
         ConfigError: the batch cannot be shared out between the replicas.
@@ -287,6 +317,8 @@ def fine_tune(
     position = Position()
     hooks = [
         callbacks.StepCounter(position),
+        callbacks.TaskNames(job.task.metrics()),
+        *more_callbacks,
         callbacks.ProgressBar(job.progress, position, steps, job.settings.batch_size),
     ]
     stream = strategy.distribute_datasets_from_function(float_batches(job))
@@ -295,7 +327,8 @@ def fine_tune(
 
 def float_batches(job: TrainingJob) -> Callable[[tf.distribute.InputContext], tf.data.Dataset]:
     """The training stream from its beginning for a model that takes pictures as float32, as tfmot's models do."""
-    from_start = batches_from(job, 0)
+    # Variants ship at one size, so their ranges and masks are found on that.
+    from_start = batches_from(replace(job, input=job.input.model_copy(update={"buckets": ()})), 0)
 
     def as_float(inputs: dict[str, Any], targets: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         return {**inputs, IMAGE: tf.cast(inputs[IMAGE], tf.float32)}, targets

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from pipeline.learners.base import Learner
+from pipeline.learners.distilled import Distilled
 from pipeline.learners.supervised import Supervised
 
-LEARNERS: dict[str, type[Learner]] = {"supervised": Supervised}
-AnyLearner = Supervised
+LEARNERS: dict[str, type[Learner]] = {"supervised": Supervised, "distilled": Distilled}
+AnyLearner = Annotated[Supervised | Distilled, Field(discriminator="kind")]
 
-__all__ = ["LEARNERS", "AnyLearner", "Learner", "Supervised"]
+__all__ = ["LEARNERS", "AnyLearner", "Distilled", "Learner", "Supervised"]

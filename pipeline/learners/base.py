@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from models.settings import Settings
 from pipeline.tasks.base import Task
@@ -13,12 +14,31 @@ if TYPE_CHECKING:
     import tf_keras as keras
 
 
+@dataclass(frozen=True)
+class Source:
+    """Something besides the data that is learned from, such as a teacher.
+
+    Args:
+        description: for people, in a few words.
+        checksum: of its content, which must not change while a training goes on.
+    """
+
+    description: str
+    checksum: str
+
+
 class Learner(Settings):
     """A way of training. It wraps any Task and leaves the loop to `keras.Model.fit`."""
 
+    any_size: ClassVar[bool] = False
+    """Whether it trains on pictures of several sizes, where the task does (`input.buckets`)."""
+
     @abstractmethod
     def training_model(self, task: Task, model: keras.Model) -> keras.Model:
-        """The model that `fit` trains; shares its weights with `model`, which is what ships."""
+        """The model that `fit` trains; shares its weights with `model`, which is what ships.
+
+        Called in the scope of the strategy, in which everything that holds weights has to be made.
+        """
 
     @abstractmethod
     def losses(self, task: Task) -> dict[str, keras.losses.Loss]:
@@ -30,3 +50,14 @@ class Learner(Settings):
 
         Elements are (inputs, targets) for training, (inputs, targets, weights) for validation; both keep their form.
         """
+
+    def check(self, task: Task) -> None:
+        """Looks at what the learner needs besides the data, such as a teacher, before anything is trained.
+
+        Raises:
+            ConfigError: it is missing, or does not fit the task.
+        """
+
+    def sources(self) -> dict[str, Source]:
+        """What is learned from besides the data, by the name that the configuration gives it."""
+        return {}

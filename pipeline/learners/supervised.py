@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pipeline.learners.base import Learner
 from pipeline.tasks.base import Task
@@ -17,6 +17,8 @@ class Supervised(Learner):
 
     kind: Literal["supervised"] = "supervised"
     """The learner's name."""
+
+    any_size: ClassVar[bool] = True
 
     def training_model(self, task: Task, model: keras.Model) -> keras.Model:
         """The task's training model."""

@@ -17,7 +17,7 @@ from models.backbones import Backbone, SmallResNet
 from models.preprocess import PictureFormat
 from models.settings import Settings
 from pipeline.data.example import DataInfo, Example
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from pipeline.metrics.base import Evaluator
 
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ class Task(Settings):
     backbone: Backbone = Field(default_factory=SmallResNet, discriminator="kind")
     """The network that turns a picture into features."""
 
+    any_size: ClassVar[bool] = False
+    """Whether its network takes pictures of any size while it is trained: nothing in it but convolutions, up to where
+    all places are pooled."""
     label_field: ClassVar[str]
     """The Example's field that holds what is to be learned."""
     metric: ClassVar[Metric]
@@ -108,6 +111,11 @@ class Task(Settings):
         return {}
 
     @property
+    def name(self) -> str:
+        """The task's kind."""
+        return str(type(self).model_fields["kind"].default)
+
+    @property
     def monitor(self) -> Metric:
         """The validation number that chooses the best checkpoint, without its `val_` prefix."""
         return Metric("loss", "min")
@@ -136,6 +144,32 @@ class Task(Settings):
         """The model that is fitted; another one where ground truth must enter the graph."""
         return model
 
+    def distillation_loss(self, student: Tensors, teacher: Tensors, temperature: float) -> tf.Tensor:
+        """How far a student's raw outputs are from a teacher's, one value per example [B]; labels play no part.
+
+        By default the squared error of each output, all summed. A task with probabilities compares those, softened by
+        the temperature, and scaled so that gradients do not shrink with it.
+        """
+        from models.distillation import squared_error
+
+        return sum(squared_error(student[name], teacher[name]) for name in sorted(student))
+
+    def outputs_of(self, teacher: Task, outputs: Tensors) -> Tensors:
+        """The raw outputs of a network that another setting of this task trained, as this one's network would give
+        them; the same where raw outputs do not depend on the data."""
+        return outputs
+
+    def raw_outputs(self, predictions: Tensors) -> Tensors:
+        """The inverse of `decode`, as far as there is one, for teachers of which only the decoded answers are known.
+
+        Raises:
+            ConfigError: what decoding leaves out cannot be got back.
+        """
+        raise ConfigError(
+            f"The raw outputs of the task {self.name!r} cannot be got back from its predictions, so an exported file "
+            "cannot teach it. Give the Run that the file comes from."
+        )
+
     def serving_model(self, model: keras.Model) -> keras.Model:
         """The model that ships: the same picture in, `decode`d predictions out, names and order fixed."""
         from models.stack import keras
@@ -148,6 +182,12 @@ class Task(Settings):
             raise DataError(
                 f"The task learns from the field {self.label_field!r}, but the data holds {', '.join(info.fields)}. "
                 f"Point the source at a column or folders that give {self.label_field!r}, or choose another task."
+            )
+        if self.picture.marks_missing and not info.marks_missing:
+            raise DataError(
+                f"task.picture.channels is {self.picture.channels}, the last of which says what is missing in a "
+                "picture, but the prepared data does not keep that. Set data.missing_regions.mark=true, or "
+                f"task.picture.channels={self.picture.colours}."
             )
 
 

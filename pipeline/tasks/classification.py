@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from models.penalties import AnyClassPenalty, CrossEntropy
 from models.stack import keras, tf
 from pipeline.data.example import LABEL, LABEL_PARTS, LABEL_SHARES, DataInfo, Example
 from pipeline.errors import DataError
@@ -15,6 +16,9 @@ from pipeline.tasks.pooled import PooledHead
 
 if TYPE_CHECKING:
     from pipeline.metrics.classification import ClassificationEvaluator
+
+LEAST_SCORE = 1e-7
+"""Smaller scores, such as the zeros of a quantized file, count as this one where logits are got back."""
 
 
 class Classification(Task):
@@ -26,12 +30,15 @@ class Classification(Task):
     """Pooling and dropout between the backbone and the class scores."""
     class_names: tuple[str, ...] = ()
     """The classes in the order of the outputs; left empty, they are taken from the data."""
+    loss: AnyClassPenalty = CrossEntropy()
+    """What a wrong answer costs; all but `cross_entropy` bear that some of the training labels are wrong."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of each target spread evenly over all classes (Szegedy et al. 2016, section 7)."""
     class_weights: AnyClassWeights = Unweighted()
     """What the pictures of each class count in the loss, for classes of unequal size; kept by name once the data is
     known."""
 
+    any_size: ClassVar[bool] = True
     label_field: ClassVar[str] = LABEL
     metric: ClassVar[Metric] = Metric("accuracy", "max")
 
@@ -50,11 +57,11 @@ class Classification(Task):
         return self.head.build(self.picture, self.backbone, len(self.class_names), "logits")
 
     def losses(self) -> dict[str, keras.losses.Loss]:
-        """Softmax cross-entropy with label smoothing and class weights."""
+        """The chosen loss of the softmax, with label smoothing and class weights."""
         from models import losses
 
         weights = self.class_weights.of(self.class_names)
-        return {"logits": losses.SoftmaxCrossEntropy(self.label_smoothing, weights)}
+        return {"logits": losses.ClassLoss(self.loss, self.label_smoothing, weights)}
 
     def metrics(self) -> dict[str, list[keras.metrics.Metric]]:
         """The share of right first choices."""
@@ -75,6 +82,16 @@ class Classification(Task):
     def decode(self, outputs: Tensors) -> dict[str, tf.Tensor]:
         """`scores` float32 [B,K]."""
         return {"scores": tf.nn.softmax(outputs["logits"], name="scores")}
+
+    def distillation_loss(self, student: Tensors, teacher: Tensors, temperature: float) -> tf.Tensor:
+        """The divergence of the two softened distributions over the classes (Hinton et al. 2015)."""
+        from models import distillation
+
+        return distillation.softened_softmax(student["logits"], teacher["logits"], temperature)
+
+    def raw_outputs(self, predictions: Tensors) -> Tensors:
+        """The logarithms of the scores, which are the logits but for a constant that no softmax sees."""
+        return {"logits": tf.math.log(tf.maximum(predictions["scores"], LEAST_SCORE))}
 
     def meanings(self) -> dict[str, Meaning]:
         """What `scores` says."""

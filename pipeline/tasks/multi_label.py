@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from models.penalties import AnyClassPenalty, CrossEntropy
 from models.stack import keras, tf
 from pipeline.data.example import LABELS, DataInfo, Example
 from pipeline.metrics.base import Evaluator
 from pipeline.tasks.base import Meaning, Metric, Task, Tensors, require_one_each
 from pipeline.tasks.class_weights import AnyClassWeights, Unweighted
-from pipeline.tasks.classification import named_scores, resolved_classes
+from pipeline.tasks.classification import LEAST_SCORE, named_scores, resolved_classes
 from pipeline.tasks.pooled import PooledHead
 
 if TYPE_CHECKING:
@@ -32,12 +33,15 @@ class MultiLabel(Task):
     thresholds: tuple[float, ...] = ()
     """The score from which on each class counts as present; left empty, they are chosen on the validation split
     for the best F1 of each class."""
+    loss: AnyClassPenalty = CrossEntropy()
+    """What a wrong answer about a class costs; all but `cross_entropy` bear that some training labels are wrong."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     """How far each target is moved towards one half."""
     class_weights: AnyClassWeights = Unweighted()
     """What it counts in the loss that a class is present, against 1 where it is not, for classes of unequal size; kept
     by name once the data is known."""
 
+    any_size: ClassVar[bool] = True
     label_field: ClassVar[str] = LABELS
     metric: ClassVar[Metric] = Metric("mean_average_precision", "max")
 
@@ -60,11 +64,11 @@ class MultiLabel(Task):
         return self.head.build(self.picture, self.backbone, len(self.class_names), "logits")
 
     def losses(self) -> dict[str, keras.losses.Loss]:
-        """Sigmoid cross-entropy, the mean over the classes that are known."""
+        """The chosen loss of each class by itself, the mean over the classes that are known."""
         from models import losses
 
         weights = self.class_weights.of(self.class_names)
-        return {"logits": losses.SigmoidCrossEntropy(self.label_smoothing, weights)}
+        return {"logits": losses.PresenceLoss(self.loss, self.label_smoothing, weights)}
 
     def metrics(self) -> dict[str, list[keras.metrics.Metric]]:
         """The mean over the classes of the area under the precision-recall curve."""
@@ -94,6 +98,17 @@ class MultiLabel(Task):
     def decode(self, outputs: Tensors) -> dict[str, tf.Tensor]:
         """`scores` float32 [B,K]."""
         return {"scores": tf.math.sigmoid(outputs["logits"], name="scores")}
+
+    def distillation_loss(self, student: Tensors, teacher: Tensors, temperature: float) -> tf.Tensor:
+        """The divergence of the softened probabilities that a class is present, the mean over the classes."""
+        from models import distillation
+
+        return distillation.softened_sigmoid(student["logits"], teacher["logits"], temperature)
+
+    def raw_outputs(self, predictions: Tensors) -> Tensors:
+        """The log-odds of the scores."""
+        scores = tf.clip_by_value(predictions["scores"], LEAST_SCORE, 1.0 - LEAST_SCORE)
+        return {"logits": tf.math.log(scores) - tf.math.log1p(-scores)}
 
     def meanings(self) -> dict[str, Meaning]:
         """What `scores` says."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
-
+from models.penalties import AnyNumberPenalty, Huber
 from models.stack import keras, tf
 from pipeline.data.example import VALUE, DataInfo, Example
 from pipeline.tasks.base import Meaning, Metric, Task, Tensors, require_one_each
@@ -26,9 +25,8 @@ class Regression(Task):
     """The task's name."""
     head: PooledHead = PooledHead()
     """Pooling and dropout between the backbone and the numbers."""
-    huber_delta: float = Field(default=1.0, gt=0.0)
-    """Errors above this many standard deviations count linearly instead of squared (Huber 1964), so that outliers
-    among the targets do not lead."""
+    loss: AnyNumberPenalty = Huber()
+    """What an error of the standardised targets costs; all but `squared` keep outliers among them from leading."""
     value_names: tuple[str, ...] = ()
     """Names of the numbers; left empty, they are taken from the data."""
     value_mean: tuple[float, ...] = ()
@@ -36,6 +34,7 @@ class Regression(Task):
     value_std: tuple[float, ...] = ()
     """Standard deviation of each target; left empty, that of the training split."""
 
+    any_size: ClassVar[bool] = True
     label_field: ClassVar[str] = VALUE
     metric: ClassVar[Metric] = Metric("mean_absolute_error", "min")
 
@@ -62,10 +61,10 @@ class Regression(Task):
         return self.head.build(self.picture, self.backbone, len(self.value_names), "standardised")
 
     def losses(self) -> dict[str, keras.losses.Loss]:
-        """Huber loss on the standardised targets, the mean over those that are known."""
+        """The chosen loss of the standardised targets, the mean over those that are known."""
         from models import losses
 
-        return {"standardised": losses.Huber(self.huber_delta)}
+        return {"standardised": losses.NumberLoss(self.loss)}
 
     def metrics(self) -> dict[str, list[keras.metrics.Metric]]:
         """Mean absolute error in standard deviations."""
@@ -87,6 +86,15 @@ class Regression(Task):
         """`values` float32 [B,K] in the targets' own units."""
         scaled = outputs["standardised"] * tf.constant(self.value_std)
         return {"values": tf.add(scaled, tf.constant(self.value_mean), name="values")}
+
+    def outputs_of(self, teacher: Task, outputs: Tensors) -> Tensors:
+        """The teacher's targets may have had another mean and deviation."""
+        return self.raw_outputs(teacher.decode(outputs))
+
+    def raw_outputs(self, predictions: Tensors) -> Tensors:
+        """The values, standardised."""
+        values = predictions["values"] - tf.constant(self.value_mean)
+        return {"standardised": values / tf.constant(self.value_std)}
 
     def meanings(self) -> dict[str, Meaning]:
         """What `values` says."""

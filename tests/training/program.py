@@ -1,6 +1,6 @@
 """Trains a tiny network in a process of its own and prints a hash of its weights, so that a test can kill it.
 
-python -m tests.training.program FOLDER SETTINGS [--resume] [--kill-at STEP] [--signal NAME]
+python -m tests.training.program FOLDER SETTINGS [--learner SETTINGS] [--resume] [--kill-at STEP] [--signal NAME]
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from pipeline import callbacks
 from pipeline.augment import Rotation
 from pipeline.data.input import InputSettings
 from pipeline.data.prepare import DataSettings, prepare
 from pipeline.fit import fit
-from pipeline.learners import Supervised
+from pipeline.learners import AnyLearner, Learner, Supervised
 from pipeline.strategy import configure
 from pipeline.tasks import Classification
 from pipeline.train import TrainingJob, TrainSettings
@@ -29,13 +31,13 @@ TASK = {
 }
 
 
-def job_in(folder: Path, settings: TrainSettings) -> TrainingJob:
+def job_in(folder: Path, settings: TrainSettings, learner: Learner | None = None) -> TrainingJob:
     """A training of the embedded digits at 8 pixels, with dropout and rotation."""
     data = DataSettings.model_validate({"source": {"kind": "digits"}, "splits": {"validation": 0.1, "test": 0.6}})
     store = prepare(data, folder.parent / "store", lambda *_, **__: None)
     return TrainingJob(
         task=Classification.model_validate(TASK).resolve(store.info),
-        learner=Supervised(),
+        learner=learner or Supervised(),
         store=store,
         operations=(Rotation(degrees=10),),
         input=InputSettings(),
@@ -64,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("settings")
+    parser.add_argument("--learner", default='{"kind": "supervised"}')
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--kill-at", type=int)
     parser.add_argument("--signal", default="SIGKILL")
@@ -72,7 +75,8 @@ def main() -> None:
     configure(settings.devices, seed=3)
     if arguments.kill_at:
         end_at(arguments.kill_at, signal.Signals[arguments.signal])
-    model, result = fit(job_in(arguments.folder, settings), resume=arguments.resume)
+    learner = TypeAdapter(AnyLearner).validate_json(arguments.learner)
+    model, result = fit(job_in(arguments.folder, settings, learner), resume=arguments.resume)
     weights = b"".join(weight.tobytes() for weight in model.get_weights())
     print("WEIGHTS", hashlib.sha256(weights).hexdigest(), result.steps, result.replicas)
 

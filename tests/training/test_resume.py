@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
+from models.stack import keras
+from pipeline import stages
+from pipeline.run import Run
+from pipeline.tasks import Classification
 from tests.conftest import ROOT
+from tests.training.program import TASK
 
 PLAIN: dict[str, Any] = {
     "epochs": 2,
@@ -49,13 +54,13 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> str:
     return weights_of(train(tmp_path_factory.mktemp("straight") / "run", PLAIN))
 
 
-def kill_and_resume(folder: Path, settings: dict[str, Any], kills: tuple[int, ...]) -> str:
+def kill_and_resume(folder: Path, settings: dict[str, Any], kills: tuple[int, ...], *options: str) -> str:
     """The weights of a training that is killed at each of some steps, the first after a checkpoint."""
     for step in kills:
         resume = ["--resume"] if folder.exists() else []
-        killed = train(folder, settings, "--kill-at", str(step), *resume)
+        killed = train(folder, settings, "--kill-at", str(step), *resume, *options)
         assert killed.returncode == -signal.SIGKILL, killed.stderr[-3000:]
-    return weights_of(train(folder, settings, "--resume"))
+    return weights_of(train(folder, settings, "--resume", *options))
 
 
 def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, straight: str) -> None:
@@ -65,6 +70,19 @@ def test_a_killed_training_goes_on_to_the_same_bits(tmp_path: Path, straight: st
 def test_phases_and_replicas_go_on_to_the_same_bits(tmp_path: Path) -> None:
     undisturbed = weights_of(train(tmp_path / "straight", TWO_PHASES))
     assert kill_and_resume(tmp_path / "run", TWO_PHASES, (7, 25)) == undisturbed
+
+
+def test_a_student_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    """With all that is taken over from a teacher, on two replicas, in two phases, with averaged weights."""
+    digits = Classification.model_validate({**TASK, "class_names": [str(digit) for digit in range(10)]})
+    keras.utils.set_random_seed(5)
+    stages.keep_model(Run(tmp_path / "teacher"), digits.build(), digits)
+    transfers = ["soft_targets", "attention_transfer", "relational"]
+    learner = {"kind": "distilled", "teacher": str(tmp_path / "teacher"), "transfers": [{"kind": k} for k in transfers]}
+    settings, option = {**TWO_PHASES, "average_decay": 0.9}, ("--learner", json.dumps(learner))
+    undisturbed = weights_of(train(tmp_path / "straight", settings, *option))
+    assert undisturbed != weights_of(train(tmp_path / "alone", settings))
+    assert kill_and_resume(tmp_path / "run", settings, (7, 25), *option) == undisturbed
 
 
 def test_sigterm_saves_a_checkpoint_of_its_step_and_can_be_resumed(tmp_path: Path, straight: str) -> None:
