@@ -8,7 +8,8 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -25,6 +26,8 @@ from pipeline.tasks.base import Metric
 Logs = dict[str, Any]
 Progress = Callable[..., None]
 REFRESH_SECONDS = 0.5
+VALIDATED = "val_"
+"""How Keras begins the names of validation's numbers."""
 
 
 class Callback(keras.callbacks.Callback):
@@ -53,6 +56,39 @@ class StepCounter(Callback):
         self.position.step.assign(self.step)
 
 
+class TaskNames(Callback):
+    """Names metrics as the task does. Keras puts the output's name before, where a learner adds outputs to a model.
+
+    Args:
+        metrics: output name -> the task's metrics.
+    """
+
+    def __init__(self, metrics: Mapping[str, Sequence[keras.metrics.Metric]]):
+        super().__init__()
+        names = [(output, metric.name) for output, found in metrics.items() for metric in found]
+        uses = Counter(name for _, name in names)
+        self.names = {f"{output}_{name}": name for output, name in names if uses[name] == 1}
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """For what is shown."""
+        self.rename(logs or {})
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """For what is judged and recorded."""
+        self.rename(logs or {})
+
+    def rename(self, logs: Logs) -> None:
+        """In place, as all callbacks after this one see the same logs."""
+        items = [(self.name_of(name), value) for name, value in logs.items()]
+        logs.clear()
+        logs.update(items)
+
+    def name_of(self, name: str) -> str:
+        """The task's name, with `val_` where it was."""
+        bare = name.removeprefix(VALIDATED)
+        return name.removesuffix(bare) + self.names.get(bare, bare)
+
+
 class Averaging(Callback):
     """Keeps the averaged weights, and puts them in place while the model is validated."""
 
@@ -75,7 +111,8 @@ class Averaging(Callback):
 
 
 class ExactValidationLoss(Callback):
-    """Corrects `val_loss` for the padding of the last batch, which Keras counts as examples with a loss of 0."""
+    """Corrects `val_loss`, and each output's own, for the padding of the last batch, which Keras counts as examples
+    with a loss of 0."""
 
     def __init__(self, num_examples: int, batch_size: int):
         super().__init__()
@@ -83,15 +120,18 @@ class ExactValidationLoss(Callback):
         self.factor = padded / max(num_examples, 1)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Scales the sum back to a mean over the real examples."""
-        if logs and "val_loss" in logs:
-            logs["val_loss"] = logs["val_loss"] * self.factor
+        """Scales the sums back to means over the real examples; penalties of weights are in the whole loss once."""
+        outputs = {f"{VALIDATED}{name}_loss": 0.0 for name in self.model.output_names}
+        for name, penalty in {**outputs, f"{VALIDATED}loss": float(sum(self.model.losses))}.items():
+            if logs and name in logs:
+                logs[name] = (logs[name] - penalty) * self.factor + penalty
 
 
 class BestWeights(Callback):
     """Keeps the weights with the best validation metric, and stops where it has not improved for long enough.
 
     Args:
+        shipped: the model whose weights are kept; a learner may fit another one that shares them.
         file: where the best weights go, `.npz`.
         monitor: name without `val_`, and direction.
         patience: epochs without improvement after which training stops; None never stops.
@@ -100,6 +140,7 @@ class BestWeights(Callback):
 
     def __init__(
         self,
+        shipped: keras.Model,
         file: Path,
         monitor: Metric,
         position: Position,
@@ -108,7 +149,8 @@ class BestWeights(Callback):
         steps_per_epoch: int,
     ):
         super().__init__()
-        self.file, self.monitor, self.position, self.average = file, monitor, position, average
+        self.shipped, self.file = shipped, file
+        self.monitor, self.position, self.average = monitor, position, average
         self.patience_steps = math.inf if patience is None else patience * steps_per_epoch
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -128,7 +170,7 @@ class BestWeights(Callback):
         """Writes the weights that were validated, whole or not at all."""
         if self.average is not None:
             self.average.swap()
-        save_weights(self.model, self.file)
+        save_weights(self.shipped, self.file)
         if self.average is not None:
             self.average.swap()
 

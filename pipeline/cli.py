@@ -81,12 +81,38 @@ def evaluate(config: ConfigPath, overrides: Overrides = None, run: RunFolder = N
 
 
 @verb
-def compress(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None) -> None:
+def compress(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    run: RunFolder = None,
+    sweep: Annotated[
+        bool,
+        typer.Option("--sweep", help="Try the grid `compress.sweep` instead, and pick the best within its limits."),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Only say, layer by layer, what quantization-aware training can do with it."),
+    ] = False,
+) -> None:
     """Make the smaller variants of the trained model."""
-    with finished_job("compress", config, overrides, run) as job:
-        from pipeline import stages
+    if check:
+        _check_layers(config, overrides, run, sweep=sweep)
+        return
+    with finished_job("sweep" if sweep else "compress", config, overrides, run) as job:
+        from pipeline import stages, sweep_stage
 
-        stages.compress(job.config, job.run)
+        (sweep_stage.sweep if sweep else stages.compress)(job.config, job.run)
+
+
+def _check_layers(config: Path, overrides: list[str] | None, run: Path | None, *, sweep: bool) -> None:
+    if sweep:
+        raise ConfigError("--check and --sweep exclude each other; give one of them.")
+    with opened(config, overrides, run) as job:
+        from pipeline import preflight
+
+        table = preflight.check(job.config, job.run)
+        terminal.answer(table.as_document(), table.as_view())
+        preflight.require_quantizable(table)
 
 
 @verb
@@ -157,18 +183,26 @@ def profile(
 @verb
 def predict(
     model: Annotated[
-        Path, typer.Argument(metavar="RUN_OR_EXPORT", help="A Run, a SavedModel folder or a .tflite file.")
+        Path,
+        typer.Argument(
+            metavar="RUN_OR_EXPORT", parser=location, help="A Run, a SavedModel folder, a .tflite file, or its URL."
+        ),
     ],
-    files: Annotated[list[Path], typer.Argument(metavar="FILES", help="Pictures, or folders of them.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES", parser=location, help="Pictures, or folders of them, or URLs.")
+    ],
     draw: Annotated[
         Path | None,
-        typer.Option("--draw", metavar="FOLDER", help="Also write the pictures with their answers drawn on."),
+        typer.Option(
+            "--draw", metavar="FOLDER", parser=location, help="Also write the pictures with their answers drawn on."
+        ),
     ] = None,
 ) -> None:
     """Answer for pictures: a table, JSON, or pictures with the answer drawn on."""
     from pipeline import predict as prediction
+    from pipeline.config import regions_beside
 
-    answers = prediction.predict(model, files)
+    answers = prediction.predict(model, files, regions_beside(model))
     if draw:
         prediction.draw(answers, draw)
     terminal.answer({"predictions": [answer.as_document() for answer in answers]}, prediction.as_table(answers))
@@ -272,7 +306,10 @@ def data_service(
 @verb
 def describe(
     setting: Annotated[
-        str, typer.Argument(metavar="[SETTING]", help="Such as train, task.backbone, augment.rotation.")
+        str,
+        typer.Argument(
+            metavar="[SETTING]", help="Such as train, task.backbone, augment.rotation; or models, for all backbones."
+        ),
     ] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print every setting as a Markdown page.")] = False,
     config: Annotated[
@@ -282,12 +319,15 @@ def describe(
         ),
     ] = None,
 ) -> None:
-    """Explain settings: what they take, their defaults, what they mean."""
+    """Explain settings: what they take, their defaults, what they mean; or compare the backbones."""
     from pipeline import describe as settings
     from pipeline.config import Config
 
     if config is not None:
         _describe_plan(setting, config)
+        return
+    if setting == "models":
+        _describe_models(markdown)
         return
     if markdown:
         text = settings.as_markdown(Config)
@@ -295,6 +335,16 @@ def describe(
         return
     topic = settings.describe(setting, Config)
     terminal.answer(settings.as_document(topic), settings.as_tables(topic))
+
+
+def _describe_models(markdown: bool) -> None:
+    from pipeline import describe_models as models
+
+    if markdown:
+        text = models.as_markdown()
+        terminal.answer({"markdown": text}, text.rstrip("\n"))
+        return
+    terminal.answer(models.as_document(), models.as_table())
 
 
 def _describe_plan(setting: str, source: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pipeline.errors import ConfigError, nearest
-from pipeline.setting_types import Form, form_of, kind_of
+from pipeline.setting_types import Form, form_of, kind_of, kinds_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -74,7 +74,7 @@ def describe(path: str, root: type[BaseModel]) -> Topic:
 def _step(form: Form, info: FieldInfo | None, name: str, walked: str) -> tuple[Form, FieldInfo | None]:
     """Goes one name deeper: into a kind of a choice, or a field of the first class that has it."""
     if name in form.choices:
-        return Form(plain=form.choices[name]), info
+        return Form(plain=form.choices[name], kind=name), info
     for settings in _classes(form):
         if name in settings.model_fields:
             info = settings.model_fields[name]
@@ -91,18 +91,19 @@ def _classes(form: Form) -> list[type[BaseModel]]:
 
 def _topic(path: str, form: Form, info: FieldInfo | None) -> Topic:
     if form.plain:
-        meaning = _summary(form.plain) if info is None or kind_of(form.plain) else info.description or ""
-        return Topic(path, meaning, settings_of(form.plain))
+        meaning = _summary(form.plain) if info is None or kinds_of(form.plain) else info.description or ""
+        return Topic(path, meaning, settings_of(form.plain, form.kind))
     meaning = (info.description if info else "") or ""
     if form.choices:
         return Topic(path, meaning, choices={kind: _summary(choice) for kind, choice in form.choices.items()})
     return Topic(path, meaning, (_setting(path.rpartition(".")[2], info),) if info else ())
 
 
-def settings_of(settings: type[BaseModel]) -> tuple[Setting, ...]:
-    """The fields of a settings class; `kind` first where there is one."""
+def settings_of(settings: type[BaseModel], kind: str | None = None) -> tuple[Setting, ...]:
+    """The fields of a settings class; `kind` first where there is one, by default the one that is asked for."""
     fields = sorted(settings.model_fields.items(), key=lambda item: item[0] != "kind")
-    return tuple(_setting(name, info) for name, info in fields)
+    rows = [_setting(name, info) for name, info in fields]
+    return tuple(replace(row, default=kind) if row.name == "kind" and kind else row for row in rows)
 
 
 def plan_of(config: Config) -> list[Step]:
@@ -114,7 +115,7 @@ def plan_of(config: Config) -> list[Step]:
 
     picture = config.task.picture
     at_once = picture.dct == "accurate" and isinstance(engine_of(config.input), OpenCV)
-    return steps(config.augment, PictureShape(*picture.shape), joins_crop=at_once)
+    return steps(config.augment, PictureShape.of(picture), joins_crop=at_once and not picture.marks_missing)
 
 
 def as_document(topic: Topic) -> dict[str, Any]:
@@ -187,7 +188,7 @@ def _all_topics(root: type[BaseModel]) -> Iterator[Topic]:
 def _topics_below(path: str, settings: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[Topic]:
     for name, info in settings.model_fields.items():
         form, here = form_of(info.annotation), f"{path}.{name}" if path else name
-        new = {kind: choice for kind, choice in form.choices.items() if choice not in seen}
+        new = {kinds_of(choice)[0]: choice for choice in form.choices.values() if choice not in seen}
         if form.choices and not new:
             continue
         if form.choices or (form.plain and form.plain not in seen):
@@ -238,7 +239,7 @@ def _class_words(annotation: Any) -> str:
     if not isinstance(annotation, type):
         return "any value"
     if issubclass(annotation, BaseModel):
-        return "a kind" if kind_of(annotation) else "settings"
+        return "a kind" if kinds_of(annotation) else "settings"
     if issubclass(annotation, PurePath):
         return "path"
     return NAMES.get(annotation, annotation.__name__)
@@ -249,7 +250,7 @@ def _default_text(info: FieldInfo) -> str | None:
         return None
     default = info.get_default(call_default_factory=True, validated_data={})
     if isinstance(default, BaseModel):
-        return kind_of(type(default)) or "see below"
+        return kind_of(default) or "see below"
     if isinstance(default, list | tuple):
         return f"[{', '.join(_yaml(item) for item in default)}]"
     return _yaml(default)
@@ -257,7 +258,7 @@ def _default_text(info: FieldInfo) -> str | None:
 
 def _yaml(value: Any) -> str:
     if isinstance(value, BaseModel):
-        return kind_of(type(value)) or "{...}"
+        return kind_of(value) or "{...}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_yaml, value))}]"
     words = {None: "empty", True: "true", False: "false"}

@@ -49,6 +49,10 @@ TINT = 0.45
 """How much of a mask's colour is mixed into the picture."""
 CAPTION_HEIGHT = 28
 """Of a line of text below a picture, in pixels."""
+CHEQUER, CHEQUERED = 4, (200, 235)
+"""Side of the squares that stand for missing pixels, and their two brightnesses."""
+HALF_KNOWN = 128
+"""Pixels of which less than this is known are drawn as missing."""
 LEAST_SHARE = 0.005
 """Shares below this are not named."""
 FONT = Path("mpl-data", "fonts", "ttf", "DejaVuSans.ttf")
@@ -89,11 +93,21 @@ def drawn(example: Values, names: Names, least_width: int = 0) -> Image.Image:
     Args:
         least_width: in pixels; a narrower picture is enlarged by a whole factor.
     """
-    pixels = np.repeat(example[IMAGE], 3 // example[IMAGE].shape[-1], axis=-1)
-    picture = enlarged(_tinted(pixels, example), least_width)
+    picture = enlarged(_tinted(_in_colour(example[IMAGE]), example), least_width)
     if CLASSES in example:
         _draw_objects(picture, example, names)
     return picture
+
+
+def _in_colour(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [H,W,C] -> uint8 [H,W,3]; what is missing, where a last channel says so, as a chequered ground."""
+    colours = {1: 1, 2: 1, 3: 3, 4: 3}[pixels.shape[-1]]
+    shown = np.repeat(pixels[..., :colours], 3 // colours, axis=-1)
+    if colours == pixels.shape[-1]:
+        return shown
+    squares = (np.indices(pixels.shape[:2]) // CHEQUER).sum(axis=0) % 2
+    ground = np.where(squares, *CHEQUERED).astype(np.uint8)[..., np.newaxis]
+    return np.where(pixels[..., -1:] < HALF_KNOWN, ground, shown)
 
 
 def enlarged(pixels: np.ndarray, least_width: int) -> Image.Image:

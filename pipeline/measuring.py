@@ -22,6 +22,8 @@ from pipeline.data import cache
 from pipeline.data import input as data_input
 from pipeline.data.cache import GIB, Kept
 from pipeline.data.example import EPOCH, ID, TRAIN, Example
+from pipeline.data.known import apart, joined
+from pipeline.data.memory import kept_for
 from pipeline.data.order import RECORD
 from pipeline.data.reading import SOURCES, Reading, decode_batches
 from pipeline.profile import Facts, Kind, Profile, Stage
@@ -71,7 +73,7 @@ def measure(job: TrainingJob, seconds: float, progress: Progress) -> Profile:
         progress: told how many of the measurements are done.
     """
     reading = reading_of(job)
-    kept = cache.choose(job.input.cache, job.input.cache_limit_gib, reading.need)
+    kept = kept_for(job.input, reading.need)
     with training_of(job) as (synthetic, real):
         parts = [*input_parts(job, reading, kept), Part("compute", "compute", "one compiled training step", synthetic)]
         stream = batches(whole_input(job), job.settings.batch_size, reading.threads + job.input.prefetch)
@@ -117,7 +119,7 @@ def reading_of(job: TrainingJob) -> Reading:
 def input_parts(job: TrainingJob, reading: Reading, kept: Kept) -> list[Part]:
     """The stages of the input, in their order."""
     size, threads = job.settings.batch_size, reading.threads
-    drawn = plan.drawn_steps(reading.operations, PictureShape(*job.task.picture.shape))
+    drawn = plan.drawn_steps(reading.operations, PictureShape.of(job.task.picture))
     done = plan.done_when_read(reading.operations, drawn, joins_crop=reading.joined_crop is not None)
     alone = replace(reading, operations=reading.operations[:done])
     also = "".join(f", {kind}" for kind in plan.kinds(reading.operations, range(done)))
@@ -131,12 +133,12 @@ def input_parts(job: TrainingJob, reading: Reading, kept: Kept) -> list[Part]:
             Part("read", "read", "shard files", read),
             Part("decode", "decode", f"to the model's size{also}", batches(examples, size, threads)),
         ]
-    batch = next(iter(examples))
+    batch = apart(next(iter(examples)), job.task.picture)
     for number, (transform, places) in list(enumerate(drawn))[done > 1 :]:
         kind: Kind = "mix" if isinstance(transform, Blend | Paste | Tile) else "augment"
         work, batch = group_work(reading, batch, number, size)
         parts.append(Part(kind, " + ".join(plan.kinds(reading.operations, places)), transform.describe(), work))
-    encode = tf.data.Dataset.from_tensors(batch).repeat().map(job.task.encode, threads)
+    encode = tf.data.Dataset.from_tensors(joined(batch)).repeat().map(job.task.encode, threads)
     return [*parts, Part("encode", "encode", "targets from labels", batches(encode, size, threads))]
 
 
@@ -151,7 +153,7 @@ def records_of(job: TrainingJob, size: int) -> tf.data.Dataset:
 
 def group_work(reading: Reading, batch: Example, number: int, pictures: int) -> tuple[Work, Example]:
     """The work of one group on a batch that has gone through those before it, and what comes out."""
-    shape = PictureShape(*reading.need.format.shape)
+    shape = PictureShape.of(reading.need.format)
 
     def group(examples: Example) -> Example:
         keys = random.keys(examples[ID], examples[EPOCH], reading.seed)

@@ -39,6 +39,10 @@ def _compressed(run: Run) -> Document:
     return {"variants": {name: {"file": str(file), "bytes": file.stat().st_size} for name, file in files.items()}}
 
 
+def _swept(run: Run) -> Document:
+    return {"sweep": _read(run.sweep_result), "table": str(run.sweep / "variants.csv")}
+
+
 def _exported(run: Run) -> Document:
     return {"export": str(run.export), "contract": _read(run.contract)}
 
@@ -61,6 +65,7 @@ DOCUMENTS: dict[str, Callable[[Run], Document]] = {
     "train": _trained,
     "evaluate": _evaluated,
     "compress": _compressed,
+    "sweep": _swept,
     "export": _exported,
     "verify": _summarised,
     "report": _reported,
@@ -96,6 +101,39 @@ def _sizes_view(document: Document) -> RenderableType:
     return "\n".join(f"{variant['file']}: {variant['bytes']:,} bytes" for variant in document["variants"].values())
 
 
+def _sweep_view(document: Document) -> RenderableType:
+    """Every row, then what was picked and why."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    found = document["sweep"]
+    columns = ("variant", "KB", "zipped", found["metric"], "drop", "ms", "float ops", "front", "within")
+    table = Table(*columns, box=None, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "right", True
+    for row in found["rows"]:
+        table.add_row(row["name"], *_sweep_cells(row))
+    failed = [f"{row['name']}: {row['error']}" for row in found["rows"] if row["error"]]
+    picks = [f"{name}: {pick['name']}, {pick['why']}" for name, pick in found["picks"].items()]
+    return Group(table, Text("\n".join(["", *failed, *picks, f"table: {document['table']}"])))
+
+
+def _sweep_cells(row: Mapping[str, Any]) -> list[str]:
+    if row["error"]:
+        return ["failed"]
+    return [
+        f"{row['bytes'] / 1000:,.0f}",
+        f"{row['zipped_bytes'] / 1000:,.0f}",
+        _number(row["metric"]),
+        _number(row["drop"]),
+        _number(row["latency_ms"], 2),
+        str(row["float_ops"]),
+        "yes" if row["pareto"] else "no",
+        "yes" if row["within_limits"] else "no",
+    ]
+
+
 def _variants_view(document: Document) -> RenderableType:
     """Size, the task's metric, its drop, latency, and whether each variant is blessed; then where things are."""
     from rich.console import Group
@@ -103,7 +141,8 @@ def _variants_view(document: Document) -> RenderableType:
     from rich.text import Text
 
     metric = document.get("metric", {}).get("name", "metric")
-    table = Table("variant", "KB", metric, "drop", "agreement", "ms", "blessed", box=None, header_style="bold")
+    columns = ("variant", "KB", "zipped", metric, "drop", "agreement", "ms", "blessed")
+    table = Table(*columns, box=None, header_style="bold")
     for column in table.columns[1:-1]:
         column.justify, column.no_wrap = "right", True
     for name, variant in document.get("variants", {}).items():
@@ -112,9 +151,8 @@ def _variants_view(document: Document) -> RenderableType:
 
 
 def _variant_cells(variant: Mapping[str, Any], metric: str) -> list[str]:
-    size = variant.get("bytes")
     return [
-        "" if size is None else f"{size / 1000:,.0f}",
+        *(f"{size / 1000:,.0f}" if size else "" for size in (variant.get("bytes"), variant.get("zipped_bytes"))),
         _number(variant.get("metrics", {}).get(metric)),
         _number(variant.get("drop")),
         _number(variant.get("agreement")),
@@ -135,6 +173,7 @@ VIEWS: dict[str, Callable[[Document], RenderableType]] = {
     "prepare": _data_view,
     "train": _training_view,
     "compress": _sizes_view,
+    "sweep": _sweep_view,
     "evaluate": _metrics_view,
     "verify": _variants_view,
     "run": _variants_view,

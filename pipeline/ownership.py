@@ -9,9 +9,11 @@ from pipeline.errors import RunError
 from pipeline.files import write_file
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pipeline.config import Config
+    from pipeline.learners.base import Source
     from pipeline.run import Run
 
 TRAINED_ON = ("seed", "data", "input", "task", "augment", "learner", "train")
@@ -44,6 +46,17 @@ def require_same_data(run: Run, store: Path) -> None:
         raise RunError(
             f"The data has changed since the Run {run.path} was trained on it (it was {run.store.name}, now it is "
             f"{store.name}), so `prepare` would mix results. Give another folder with --run DIR, or remove this one."
+        )
+
+
+def require_same_sources(run: Run, sources: Mapping[str, Source]) -> None:
+    """Raises RunError where a training that goes on would learn from another teacher than it began with."""
+    before = run.read_json(run.learned_from, "train") if run.learned_from.exists() else {}
+    changed = [name for name in sources if name in before and before[name]["checksum"] != sources[name].checksum]
+    if changed:
+        raise RunError(
+            f"{', '.join(changed)} has changed since the Run {run.home} began to learn from it, so the training cannot "
+            "go on. Put back what was there, or train in another folder with --run DIR."
         )
 
 

@@ -57,7 +57,8 @@ def check_preparation(task: Task, file: Path, predictor: Predictor, asked: Asked
         predictor: of that file; takes real numbers and quantizes them.
     """
     preparation = read_preparation(file.read_bytes())
-    pixels = np.stack([prepare_picture(data, preparation, task.picture.fit) for data in asked.inputs[BYTES]])
+    wanted = task.picture.fit, task.picture.missing
+    pixels = np.stack([prepare_picture(data, preparation, *wanted) for data in asked.inputs[BYTES]])
     normalised = (pixels.astype(np.float32) - preparation.mean) / preparation.std
     answers = predictor(asked.inputs), predictor({**asked.inputs, IMAGE: normalised})
     apart = np.abs(pixels.astype(np.int16) - asked.inputs[IMAGE]).mean()

@@ -7,7 +7,7 @@ All take and give dicts of numpy arrays by name: `image` uint8 [B, H, W, C] 0..2
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -81,6 +81,19 @@ class SavedModelPredictor:
         """Predictions of the chosen signature."""
         tensors = {name: tf.constant(inputs[name], spec.dtype) for name, spec in self._specs.items()}
         return {name: value.numpy() for name, value in self._function(**tensors).items()}
+
+    def frozen(self) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+        """The same for use inside a graph, its weights made constants: the one input [B, ...] -> predictions."""
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        function = convert_variables_to_constants_v2(self._function)
+        names = sorted(self._function.structured_outputs)  # as TensorFlow flattens a dict
+
+        def answer(values: tf.Tensor) -> dict[str, tf.Tensor]:
+            outputs = function(values)
+            return dict(zip(names, outputs if isinstance(outputs, list | tuple) else [outputs], strict=True))
+
+        return answer
 
 
 class TFLitePredictor:

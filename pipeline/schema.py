@@ -27,8 +27,8 @@ def _one_of_to_any_of(node: Any) -> Any:
 
 
 def _or_bare_kind(definition: dict[str, Any]) -> dict[str, Any]:
-    kind = definition.get("properties", {}).get("kind", {}).get("const")
-    if kind is None or set(definition.get("required", ())) - {"kind"}:
+    kind = definition.get("properties", {}).get("kind", {})
+    bare = {name: kind[name] for name in ("const", "enum") if name in kind}
+    if not bare or set(definition.get("required", ())) - {"kind"}:
         return definition
-    description = definition.get("description", "")
-    return {"anyOf": [{"const": kind, "description": description}, definition]}
+    return {"anyOf": [{**bare, "description": definition.get("description", "")}, definition]}

@@ -24,18 +24,20 @@ class Form:
 
     Args:
         plain: the settings class, where there is no choice.
+        kind: the kind of `plain` that is meant, where it has several.
         choices: kind -> settings class, where there is.
         many: whether the field holds a list or a mapping of these.
     """
 
     plain: type[BaseModel] | None = None
+    kind: str | None = None
     choices: Mapping[str, type[BaseModel]] = field(default_factory=dict)
     many: bool = False
 
     @property
     def tagged(self) -> bool:
         """Whether pydantic names the kind in the place of an error."""
-        return len(self.choices) > 1
+        return len(set(self.choices.values())) > 1
 
     def settings_class(self, value: Any) -> type[BaseModel] | None:
         """The class that a value (without its list) is to be read with, if it can be told."""
@@ -52,15 +54,21 @@ def form_of(annotation: Any) -> Form:
         index = 1 if get_origin(annotation) is dict else 0
         annotation = _stripped(get_args(annotation)[index])
     classes = [member for member in _members(annotation) if isinstance(member, type) and issubclass(member, BaseModel)]
-    choices = {kind: settings for settings in classes if (kind := kind_of(settings))}
+    choices = {kind: settings for settings in classes for kind in kinds_of(settings)}
     plain = classes[0] if classes and not choices else None
-    return Form(plain, choices, many)
+    return Form(plain, choices=choices, many=many)
 
 
-def kind_of(settings: type[BaseModel]) -> str | None:
-    """The kind that a settings class is chosen by, or None where it is not one of a choice."""
+def kinds_of(settings: type[BaseModel]) -> tuple[str, ...]:
+    """The kinds that a settings class is chosen by; none where it is not one of a choice. A family of things that
+    differ in a table of sizes alone has several."""
     kind = settings.model_fields.get("kind")
-    return get_args(kind.annotation)[0] if kind and get_origin(kind.annotation) is Literal else None
+    return get_args(kind.annotation) if kind and get_origin(kind.annotation) is Literal else ()
+
+
+def kind_of(settings: BaseModel) -> str | None:
+    """The kind of settings, or None where they are not one of a choice."""
+    return str(dict(settings)["kind"]) if kinds_of(type(settings)) else None
 
 
 def stands_alone(settings: type[BaseModel]) -> bool:
@@ -92,7 +100,7 @@ def _expand_one(value: Any, form: Form, default: Any) -> Any:
         value = {"kind": value}
     if not isinstance(value, Mapping):
         return value
-    if isinstance(default, BaseModel) and value.get("kind") in (None, kind_of(type(default))):
+    if isinstance(default, BaseModel) and value.get("kind") in (None, kind_of(default)):
         value = {**_given(default), **value}
     settings = form.settings_class(value)
     return expand(value, settings) if settings else value
@@ -100,7 +108,7 @@ def _expand_one(value: Any, form: Form, default: Any) -> Any:
 
 def _given(default: BaseModel) -> dict[str, Any]:
     """What a default sets beyond its class, and its kind."""
-    kind = kind_of(type(default))
+    kind = kind_of(default)
     return {**({"kind": kind} if kind else {}), **default.model_dump(mode="json", exclude_unset=True)}
 
 
@@ -137,7 +145,7 @@ def place_of(location: Sequence[str | int], settings: type[BaseModel]) -> tuple[
 
 
 def _only(form: Form) -> type[BaseModel] | None:
-    return form.plain or (next(iter(form.choices.values())) if len(form.choices) == 1 else None)
+    return form.plain or (next(iter(form.choices.values())) if form.choices and not form.tagged else None)
 
 
 def _default(info: FieldInfo) -> Any:

@@ -11,18 +11,24 @@ report    all of it -> one page                                        report.ht
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.stack import keras
 from pipeline import console, ownership, strategy
-from pipeline.compress.base import CompressionJob
+from pipeline.augment.suiting import changes
+from pipeline.compress.base import Compressed, Compression, CompressionJob
+from pipeline.compress.calibration import calibration_pictures
+from pipeline.compress.judging import Judge, held_out_batches
 from pipeline.config import Config, dump
+from pipeline.data import buckets, sampling
 from pipeline.data import input as data_input
-from pipeline.data import sampling
 from pipeline.data.example import TRAIN, VALIDATION
+from pipeline.data.known import held
 from pipeline.data.memory import memory_plan
 from pipeline.data.prepare import prepare as prepare_data
 from pipeline.data.service import NOTICE
@@ -38,6 +44,7 @@ from pipeline.train import TrainingJob
 from pipeline.trained import load_model, load_task
 
 if TYPE_CHECKING:
+    from pipeline.learners.base import Learner
     from pipeline.metrics.base import Evaluator
     from pipeline.profile import Profile
 
@@ -72,6 +79,7 @@ def prepare(config: Config, run: Run) -> None:
     with console.progress("prepare") as progress:
         store = prepare_data(config.data, folder, progress)
     task = config.task.resolve(store.info)
+    config.learner.check(task)
     ownership.require_same_data(run, store.path)
     quarantine = store.quarantine()
     place = run.reference(store.path)
@@ -124,10 +132,15 @@ def train(config: Config, run: Run, *, resume: bool = False) -> None:
 
     store = open_store(run)
     task = config.task.resolve(store.info)
+    keep_sources(config, run, task, resume=resume)
     if drawn := sampling.described(store, config.input.sampling):
         console.say(f"train: {drawn}")
+    if config.input.buckets:
+        console.say(f"train: {buckets.described(store, config.input.buckets)}")
     plan = memory_plan(store.info, task, config.augment, config.input, config.train.batch_size)
     console.say(f"train: {plan}")
+    for change in changes(config.augment, held(store.info, task.picture)):
+        console.say(f"train: {change}")
     if config.input.service:
         console.say(f"train: {NOTICE.format(address=config.input.service)}")
     keep_samples(config, run, store, task)
@@ -153,6 +166,23 @@ def training_job(config: Config, run: Run, store: Store, task: Task, progress: c
         tensorboard=run.tensorboard,
         progress=progress,
     )
+
+
+def keep_sources(config: Config, run: Run, task: Task, *, resume: bool) -> None:
+    """Writes down what is learned from besides the data, such as a teacher; nothing where that is nothing.
+
+    Raises:
+        ConfigError: it is missing, or does not fit the task.
+        RunError: it has changed since the training that is to go on began.
+    """
+    config.learner.check(task)
+    sources = config.learner.sources()
+    if resume:
+        ownership.require_same_sources(run, sources)
+    if sources:
+        run.write_json(run.learned_from, {name: asdict(source) for name, source in sources.items()})
+    for name, source in sources.items():
+        console.say(f"train: learns from {name} ({source.description})")
 
 
 def keep_samples(config: Config, run: Run, store: Store, task: Task) -> None:
@@ -256,30 +286,52 @@ def compress(config: Config, run: Run) -> None:
     job = compression_job(config, run)
     for variant in config.compress.variants:
         name = variant.variant_name
-        content = variant.convert(job)
-        with new_folder(run.variants / name) as folder:
-            write_file(folder / "model.tflite", content)
-            write_file(folder / "variant.json", variant.model_dump_json(indent=2) + "\n")
-        console.say(f"compress: {name}, {len(content):,} bytes")
+        made = variant.compress(job)
+        keep_variant(run.variants / name, variant, made)
+        console.say(f"compress: {name}, {len(made.content):,} bytes{f'; {made.says}' if made.says else ''}")
+
+
+def keep_variant(folder: Path, variant: Compression, made: Compressed) -> None:
+    """Writes a variant's file, its settings, and what was decided while it was made; all or nothing."""
+    described = {**variant.model_dump(mode="json"), "outcome": {"says": made.says, **made.facts}}
+    with new_folder(folder) as temporary:
+        write_file(temporary / "model.tflite", made.content)
+        write_file(temporary / "variant.json", json.dumps(described, indent=2) + "\n")
 
 
 def compression_job(config: Config, run: Run) -> CompressionJob:
     """The trained model with calibration pictures and the means to fine-tune."""
     store, task, model = open_store(run), load_task(run), load_model(run)
     settings = config.compress
-    calibration = data_input.calibration_pictures(
-        store, task, TRAIN, settings.calibration_pictures, settings.calibration_seed
-    )
+    pictures = calibration_pictures(settings.calibration, store, task)
+    judge = Judge(task, model, lambda: held_out_batches(store, task, settings.judged_pictures))
     devices = strategy.mirrored(config.train.devices)
 
-    def fine_tune(variant: keras.Model, epochs: int, learning_rate: float) -> None:
+    def fine_tune(
+        model: keras.Model,
+        epochs: int,
+        learning_rate: float,
+        *,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        learner: Learner | None = None,
+    ) -> None:
         from pipeline import fit
 
         with console.progress("fine-tune", unit="steps") as progress:
-            again = training_job(config, run, store, task, progress)
-            fit.fine_tune(again, devices, variant, epochs, learning_rate)
+            job = training_job(config, run, store, task, progress)
+            again = replace(job, learner=learner or job.learner)
+            fit.fine_tune(again, devices, model, epochs, learning_rate, callbacks)
 
-    return CompressionJob(task, model, calibration, fine_tune, scope=devices.scope)
+    return CompressionJob(
+        task,
+        model,
+        pictures,
+        fine_tune,
+        judge.drop,
+        scope=devices.scope,
+        distance=judge.distance,
+        ranges=settings.calibration.range,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- export
@@ -329,8 +381,11 @@ def verify(config: Config, run: Run) -> None:
     store, task = open_store(run), load_task(run)
     files = {name: run.require(run.tflite / f"{name}.tflite", "export") for name in variant_files(config, run)}
     exported = versions(run.require(run.saved_model, "export"))
+    exact = [variant.variant_name for variant in config.compress.variants if variant.same_function]
     with console.progress("verify") as progress:
-        found = verify_variants(task, load_model(run), store, exported[max(exported)], files, config.verify, progress)
+        found = verify_variants(
+            task, load_model(run), store, exported[max(exported)], files, config.verify, progress, exact
+        )
     run.write_json(run.verification, found.as_json(run.path))
     run.write_json(run.summary, summarise(config, run).model_dump(mode="json"))
     blessed = sum(result.blessed for result in found.variants.values())

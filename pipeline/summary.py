@@ -41,6 +41,8 @@ class VariantSummary(Settings):
     """Path in the Run: a `.tflite` file or a SavedModel's version folder."""
     bytes: int
     """Size on disk, of all its files."""
+    zipped_bytes: int | None = None
+    """The same after deflate, as archives and app packages store it; null in summaries of earlier versions."""
     metrics: dict[str, Any]
     """The evaluator's result on the exported file."""
     drop: float | None
@@ -53,6 +55,10 @@ class VariantSummary(Settings):
     """Median milliseconds for one picture; host and threads are in `verification.json`."""
     float_ops: int | None
     """Operators that compute in float inside a quantized network; null for a SavedModel."""
+    sparsity: float | None = None
+    """Share of the stored kernels' values that are zero, 0..1; null for a SavedModel."""
+    slow_operators: dict[str, int] = Field(default_factory=dict)
+    """Operators with weights that have no fast kernel on the host that measured: name -> count."""
     dtypes: dict[str, int]
     """Number type -> count of tensors (`.tflite`) or of weights (SavedModel)."""
     blessed: bool
@@ -79,4 +85,4 @@ class Summary(Settings):
 def variant_summaries(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The fields of `verification.json`'s variants that the summary repeats."""
     names = VariantSummary.model_fields
-    return {name: {field: variant[field] for field in names} for name, variant in variants.items()}
+    return {name: {field: variant[field] for field in names if field in variant} for name, variant in variants.items()}

@@ -20,6 +20,7 @@ class VariantResult:
     Args:
         file: the `.tflite`, or the SavedModel's folder.
         bytes: size, of all its files.
+        zipped_bytes: the same after deflate.
         metrics: the evaluator's result.
         drop: how much worse the task's metric is than the trained model's, in its own unit; negative where better.
         agreement: share of the pictures with the trained model's answer.
@@ -29,12 +30,17 @@ class VariantResult:
         decode_ops: float operators of the task's decoding that stand behind a quantized network on purpose.
         dtypes: number type -> count of tensors (`.tflite`) or of weights (SavedModel).
         operators: name -> count; empty for a SavedModel.
+        slow_operators: those with weights that have no fast kernel on this host: name -> count.
+        weight_bytes: number type -> bytes of the stored weights, as packed; empty for a SavedModel.
+        sparsity: share of the kernels' values that are zero; None for a SavedModel.
+        distinct_values: most different values in a channel of the largest kernel; None for a SavedModel.
         blessed: whether it keeps its limits.
         why: the reasons, for either.
     """
 
     file: Path
     bytes: int
+    zipped_bytes: int
     metrics: dict[str, Any]
     drop: float
     agreement: float
@@ -45,6 +51,10 @@ class VariantResult:
     decode_ops: int
     dtypes: dict[str, int]
     operators: dict[str, int]
+    slow_operators: dict[str, int]
+    weight_bytes: dict[str, int]
+    sparsity: float | None
+    distinct_values: int | None
     blessed: bool
     why: str
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +18,14 @@ from pydantic import Field
 
 from models.settings import Settings
 from models.stack import keras, tf
-from pipeline.compress.inspect import TfliteFile, inspect_file
+from pipeline.compress.inspect import TfliteFile, inspect_file, zipped_size
+from pipeline.compress.kernels import slow_operators
 from pipeline.data.example import IMAGE, REAL
 from pipeline.evaluate import labels_of
+from pipeline.limits import DropLimit
 from pipeline.metrics.base import Evaluator
 from pipeline.parity import BYTES, Asked, check_decoding, check_preparation
-from pipeline.tasks.base import Metric, Task
+from pipeline.tasks.base import Task
 from pipeline.verification import Differences, ParityResult, VariantResult, Verification
 
 if TYPE_CHECKING:
@@ -33,22 +35,13 @@ if TYPE_CHECKING:
 
 SAVED_MODEL = "saved_model"
 SAVED_MODEL_IMAGES = "saved_model_images"
-INEXACT = {"int4", "int8", "uint8", "int16", "float16", "bfloat16"}
 
 
-class Limits(Settings):
+class Limits(DropLimit):
     """How far an exported file may fall behind the trained model."""
 
-    max_drop: float = Field(default=0.01, ge=0)
-    """Largest loss of a metric of which more is better, in its own unit: 0.01 of accuracy is one point."""
-    max_increase: float = Field(default=0.05, ge=0)
-    """Largest growth of an error, of which less is better, as a share of the trained model's error."""
     min_agreement: float = Field(default=0.8, ge=0, le=1)
     """Least share of the pictures that must get the same answer as from the trained model."""
-
-    def allowed(self, metric: Metric, trained: float) -> float:
-        """The largest drop of `metric`, in its own unit, for a trained model that reached `trained`."""
-        return self.max_drop if metric.direction == "max" else self.max_increase * abs(trained)
 
 
 class VerifySettings(Settings):
@@ -59,7 +52,7 @@ class VerifySettings(Settings):
     variants: dict[str, Limits] = Field(default_factory=dict)
     """Limits of single files by name, in place of the general ones, such as `{int8: {max_drop: 0.003}}`."""
     exact_difference: float = Field(default=1e-3, ge=0)
-    """Largest difference of any number in the predictions of a SavedModel and of a file in float32 throughout,
+    """Largest difference of any number in the predictions of a SavedModel and of the variant `float32`,
     as a share of the largest prediction, or absolutely where all predictions are below 1."""
     parity_pictures: int = Field(default=32, ge=0)
     """How many encoded pictures are sent through every way of preparing them; 0 for none."""
@@ -82,6 +75,7 @@ class Candidate:
         predictor: answers the inputs of `Asked`.
         evaluator: has seen the answers.
         content: of a `.tflite`.
+        exact: whether it should compute as the trained model does, in float32 throughout.
         differences: from the trained model's predictions.
     """
 
@@ -89,12 +83,8 @@ class Candidate:
     predictor: Predictor
     evaluator: Evaluator
     content: TfliteFile | None = None
+    exact: bool = True
     differences: Differences = field(default_factory=Differences)
-
-    @property
-    def exact(self) -> bool:
-        """Whether it computes as the trained model does, in float32 throughout."""
-        return self.content is None or not INEXACT & set(self.content.dtypes)
 
 
 def verify_variants(
@@ -105,6 +95,7 @@ def verify_variants(
     tflite: Mapping[str, Path],
     settings: VerifySettings,
     progress: Progress | None = None,
+    exact: Collection[str] = ("float32",),
 ) -> Verification:
     """Examines the exported files over the split that the trained model was judged on.
 
@@ -113,6 +104,7 @@ def verify_variants(
         model: trained.
         saved_model: one version's folder.
         tflite: variant -> file with metadata.
+        exact: variants that should compute exactly as the trained model does; they are held to `exact_difference`.
     """
     from pipeline.data.input import evaluation_split
     from pipeline.latency import host
@@ -121,7 +113,7 @@ def verify_variants(
     split = evaluation_split(store.info)
     total = store.info.num_examples[split]
     trained = Candidate(saved_model, KerasPredictor(task.serving_model(model)), task.evaluator())
-    candidates = _candidates(task, saved_model, tflite, settings)
+    candidates = _candidates(task, saved_model, tflite, settings, exact)
     questions = _questions(task, store, split, settings.batch_size)
     _ask_all(trained, candidates, questions, total, progress)
     sample = next(_questions(task, store, split, max(settings.parity_pictures, 1)))
@@ -158,6 +150,7 @@ class Judge:
         return VariantResult(
             file=candidate.file,
             bytes=_size(candidate.file),
+            zipped_bytes=content.zipped_bytes if content else _zipped_size(candidate.file),
             metrics=metrics,
             drop=drop,
             agreement=agreement,
@@ -168,6 +161,10 @@ class Judge:
             decode_ops=content.decode_operators if content else 0,
             dtypes=content.dtypes if content else _weight_types(candidate.file),
             operators=content.operators if content else {},
+            slow_operators=slow_operators(candidate.file.read_bytes()) if content else {},
+            weight_bytes=content.weight_bytes if content else {},
+            sparsity=content.sparsity if content else None,
+            distinct_values=content.distinct_values if content else None,
             blessed=blessed,
             why=reasons,
         )
@@ -192,7 +189,7 @@ class Judge:
 
 
 def _candidates(
-    task: Task, saved_model: Path, tflite: Mapping[str, Path], settings: VerifySettings
+    task: Task, saved_model: Path, tflite: Mapping[str, Path], settings: VerifySettings, exact: Collection[str]
 ) -> dict[str, Candidate]:
     from pipeline.predictors import SavedModelPredictor, TFLitePredictor
 
@@ -204,7 +201,7 @@ def _candidates(
     }
     for name, file in tflite.items():
         predictor = TFLitePredictor(file, settings.threads, workers=os.cpu_count() or 1)
-        candidates[name] = Candidate(file, predictor, task.evaluator(), inspect_file(file))
+        candidates[name] = Candidate(file, predictor, task.evaluator(), inspect_file(file), name in exact)
     return candidates
 
 
@@ -255,8 +252,15 @@ def _parity(
 
 
 def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return sum(file.stat().st_size for file in files)
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def _zipped_size(path: Path) -> int:
+    return sum(zipped_size(file.read_bytes()) for file in _files(path))
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
 
 
 def _weight_types(saved_model: Path) -> dict[str, int]:

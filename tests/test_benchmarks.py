@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks import cell_count_table, measure, road
+from benchmarks import cell_count_table, compression, measure, road
+from pipeline.compress import CompressSettings
+from pipeline.sweep.rows import Row
 from tests.conftest import ROOT
 
 KEYS = {"name", "ratio", "low", "high", "goal", "met", "value", "unit"}
@@ -119,3 +123,63 @@ def test_the_table_of_the_real_pictures(
     assert all((convoy_data / "bccd" / row["image"]).is_file() for row in rows)
     assert len({row["image"] for row in rows}) == len(rows)
     assert str(sum(int(row["red_blood_cells"]) for row in rows)) in capsys.readouterr().out
+
+
+def compressed(name: str, size: int, drop: float, **more: Any) -> Row:
+    return Row(name, {"kind": name}, metric=0.93 - drop, drop=drop, bytes=size, zipped_bytes=size // 2, **more)
+
+
+def test_the_table_of_compression_says_what_is_missed() -> None:
+    cases = compression.chosen(["int8", "pruned", "binary", "pcqat"])
+    assert [case.name for case in cases] == ["float32", "int8", "pruned", "pcqat", "binary"]
+    rows = [
+        compressed("float32", 1000, 0.0),
+        compressed("int8", 260, 0.004, cpu_seconds=90.0),
+        compressed("pruned", 500, 0.002, slow_operators={"CONV_2D": 2}),
+        Row("pcqat", {}, error="a layer cannot be quantized"),
+        compressed("binary", 100, 0.02, weight_bytes={"uint8": 10, "float32": 6}),
+    ]
+    found = {line.name: line for line in compression.measures(cases, rows)}
+    assert found["int8: drop, points"].met is False and found["int8: size"].met is True
+    assert found["pruned: size"].ratio == 0.25  # zipped
+    assert found["binary: size"].ratio == 16 / 320
+    assert not [name for name in found if name.startswith("pcqat")]
+    lines = compression.as_markdown(cases, rows, 0.93).splitlines()
+    assert "| 0.260 | 0.130 | 1.5 | **missed** |" in lines[5]
+    assert lines[6].endswith("| 2 operators without fast kernel |")
+    assert "a layer cannot be quantized" in lines[7]
+    assert len({line.count("|") for line in lines[2:]}) == 1
+
+
+def test_every_row_of_compression_is_a_variant() -> None:
+    settings = CompressSettings.model_validate({"sweep": {"variants": [case.variant for case in compression.CASES]}})
+    assert {variant.variant_name for variant in settings.sweep.variants} == {case.name for case in compression.CASES}
+
+
+def test_the_padding_of_a_convolution_is_that_of_tensorflow() -> None:
+    """SAME with stride 2: at 6 pixels one zero behind, at 7 one on either side."""
+    from benchmarks.latency import described
+    from models.stack import keras
+    from pipeline.compress import flatbuffer
+    from pipeline.compress.convert import tflite_file
+
+    for size, pads in ((6, [0, 0, 1, 1]), (7, [1, 1, 1, 1])):
+        image = keras.Input((size, size, 1), name="image")
+        layer = keras.layers.Conv2D(2, 3, strides=2, padding="same", activation="relu")
+        model = flatbuffer.unpack(tflite_file(keras.Model(image, {"values": layer(image)})))
+        operator = described(model, model.subgraphs[0].operators[0])
+        assert (operator["kind"], operator["activation"]) == ("CONV_2D", "RELU")
+        assert (operator["strides"], operator["pads"]) == ([2, 2], pads)
+
+
+@pytest.mark.slow
+def test_latency_beside_float_without_the_peer(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    command = [sys.executable, "-m", "benchmarks.latency", "--size", "32", "--rounds", "1", "--runs", "2"]
+    environment = {**os.environ, "CONVOY_PEERS_PYTHON": ""}
+    subprocess.run(
+        [*command, "--json", str(file)], cwd=ROOT, check=True, capture_output=True, env=environment, timeout=300
+    )
+    (line,) = measure.read(file)
+    assert line.name == "MobileNetV2, 32 px, 1 thread: int8 / float32 TFLite"
+    assert line.goal == 0.6

@@ -10,10 +10,11 @@ import pytest
 
 from pipeline import mirror
 from pipeline.cli import execute
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError
 from pipeline.locations import is_remote, location, resolved, size_of
 from pipeline.mirror import Mirror, download, mirrored
 from pipeline.run import Run
+from tests.data.pictures import class_folders
 from tests.remote import bucket
 
 __all__ = ["bucket"]
@@ -26,7 +27,7 @@ task:
   backbone: {kind: small_resnet, depth: 20, stem_width: 4, widths: [4, 4, 4]}
 train: {epochs: 2, batch_size: 256}
 evaluate: {samples: 4, mistakes: 2}
-compress: {variants: [float32], calibration_pictures: 8}
+compress: {variants: [float32], calibration: {count: 8}}
 verify: {latency_runs: 1}
 """
 
@@ -105,6 +106,19 @@ def test_stages_on_a_run_in_a_bucket(tmp_path: Path, bucket: Path, capsys: pytes
     assert execute(["evaluate", str(run), "--json"]) == 0, capsys.readouterr()
     assert "accuracy" in json.loads(capsys.readouterr().out)["metrics"]
     assert (run / "metrics" / "evaluation.json").exists()
+
+
+def test_doctor_data_on_a_run_in_a_bucket(tmp_path: Path, bucket: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = class_folders(tmp_path / "data", {"cat": 6, "dog": 6})
+    (bucket / "config.yaml").write_text(f"data: {{source: {{kind: folders, path: {folders}}}}}\n")
+    run = bucket / "runs" / "animals"
+    assert execute(["doctor", "data", str(bucket / "config.yaml"), "--run", str(run), "--json"]) == DataError.exit_code
+    answered = json.loads(capsys.readouterr().out)
+    assert any(
+        finding["kind"] == "leakage" for finding in answered["findings"]
+    )  # the pictures of both classes are alike
+    assert answered["file"] == f"{run}/doctor.json"
+    assert json.loads((run / "doctor.json").read_text())["findings"] == answered["findings"]
 
 
 def test_locations(tmp_path: Path, bucket: Path) -> None:

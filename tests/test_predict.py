@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,16 @@ from PIL import Image
 from models.backbones import SmallResNet
 from models.preprocess import PictureFormat
 from pipeline import drawing, predict
+from pipeline.cli import execute
+from pipeline.config import regions_beside
+from pipeline.data.missing import MeanFill, MissingRegions
 from pipeline.errors import DataError, RunError
 from pipeline.predict import Answer, in_words
 from pipeline.run import Run
 from pipeline.tasks import Classification
+from tests.remote import bucket
+
+__all__ = ["bucket"]
 
 
 def task() -> Classification:
@@ -38,7 +45,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     model = classification.build()
     stages.keep_model(run, model, classification)
     calibration = np.zeros((1, 8, 8, 1), np.uint8)
-    job = CompressionJob(task=classification, model=model, calibration=calibration, fine_tune=lambda *_: None)
+    job = CompressionJob(
+        task=classification, model=model, calibration=calibration, fine_tune=lambda *_, **__: None, drop=lambda _: 0.0
+    )
     path = tflite.publish_tflite(classification, Float32().convert(job), run.tflite / "float32.tflite", "float32")
     stream = io.BytesIO()
     Image.new("L", (8, 8)).save(stream, "PNG")
@@ -118,3 +127,56 @@ def test_draw(tmp_path: Path) -> None:
 )
 def test_in_words(answer: dict[str, object], text: str) -> None:
     assert in_words(answer) == text
+
+
+def copied(folder: Path, target: Path) -> Path:
+    target.mkdir(parents=True, exist_ok=True)
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            copied(entry, target / entry.name)
+        else:
+            (target / entry.name).write_bytes(entry.read_bytes())
+    return target
+
+
+def test_models_and_pictures_in_a_bucket(run: Run, pictures: Path, bucket: Path) -> None:
+    there, shown = copied(run.path, bucket / "run"), copied(pictures, bucket / "pictures" / "inner")
+    (there / "checkpoints").mkdir()
+    expected = [answer.answer for answer in predict.predict(run.path, [pictures])]
+    version = next(run.saved_model.iterdir()).name
+    for form in ("", "export", "export/saved_model", f"export/saved_model/{version}", "export/tflite/float32.tflite"):
+        answers = predict.predict(there / form if form else there, [shown.parent])
+        assert [answer.answer["label"] for answer in answers] == [answer["label"] for answer in expected]
+        assert str(answers[0].file) == f"{bucket}/pictures/inner/00.png"
+    predict.draw(answers[:2], bucket / "drawn")
+    assert sorted(file.name for file in (bucket / "drawn").iterdir()) == ["00.png", "01.png"]
+    with pytest.raises(RunError, match=r"There is no ram://.*/nothing"):
+        predict.predict(there / "nothing", [shown])
+    with pytest.raises(DataError, match=r"There is no picture ram://"):
+        predict.predict(there, [bucket / "nothing.png"])
+
+
+def test_a_bucket_on_the_command_line(
+    run: Run, pictures: Path, bucket: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = copied(run.export, bucket / "export")
+    shown = copied(pictures, bucket / "pictures") / "07.png"
+    assert execute(["predict", str(there), str(shown), str(pictures / "07.png"), "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["predictions"]
+    assert first.pop("file") == str(shown) and second.pop("file") and first == second
+
+
+def test_missing_parts_are_filled_as_in_the_training(run: Run, tmp_path: Path) -> None:
+    grey = np.zeros((8, 8, 4), np.uint8) + np.array([90, 90, 90, 255], np.uint8)
+    grey[2:5, 2:5] = (255, 0, 0, 0)
+    Image.fromarray(grey).save(tmp_path / "holes.png")
+    export = copied(run.export, tmp_path / "export")
+    assert regions_beside(export) == MissingRegions()
+    before = predict.predict(export, [tmp_path / "holes.png"])[0].answer
+    (export / "config.yaml").write_text("data: {missing_regions: {transparent: true, fill: mean}}\n")
+    Image.fromarray(np.full((8, 8), 90, np.uint8)).save(tmp_path / "plain.png")
+    for form in (export, export / "saved_model", export / "tflite" / "float32.tflite"):
+        assert regions_beside(form) == MissingRegions(transparent=True, fill=MeanFill())
+    files = [tmp_path / "holes.png", tmp_path / "plain.png"]
+    holes, plain = predict.predict(export, files, regions_beside(export))
+    assert holes.answer == plain.answer != before

@@ -44,7 +44,7 @@ def model(task: Classification) -> keras.Model:
 @pytest.fixture(scope="module")
 def files(task: Classification, model: keras.Model, pictures: np.ndarray, tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("files")
-    job = CompressionJob(task, model, pictures, lambda *_: None)
+    job = CompressionJob(task, model, pictures, lambda *_, **__: None, lambda _: 0.0)
     paths = {}
     for variant in (Float32(), Int8(), Int8(name="int8_signed", input_output="int8")):
         paths[variant.variant_name] = folder / f"{variant.variant_name}.tflite"

@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from models.settings import Settings
-from pipeline.setting_types import default_list, expand, form_of, kind_of, place_of, stands_alone
+from pipeline.setting_types import default_list, expand, form_of, kind_of, kinds_of, place_of, stands_alone
 
 
 class Circle(Settings):
@@ -78,8 +78,8 @@ def test_form_of(annotation: Any, plain: Any, choices: set[str], many: bool) -> 
 
 
 def test_kinds() -> None:
-    assert kind_of(Circle) == "circle"
-    assert kind_of(Frame) is None
+    assert (kind_of(Circle()), kinds_of(Circle)) == ("circle", ("circle",))
+    assert (kind_of(Frame()), kinds_of(Frame)) == (None, ())
     assert stands_alone(Circle)
     assert not stands_alone(Square)
 

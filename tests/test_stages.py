@@ -30,7 +30,7 @@ TINY: dict[str, Any] = {
         "optimizer": {"kind": "adam", "learning_rate": 0.01},
     },
     "evaluate": {"mistakes": 2, "samples": 2},
-    "compress": {"variants": ["float32", "int8"], "calibration_pictures": 32},
+    "compress": {"variants": ["float32", "int8"], "calibration": {"count": 32}},
     "export": {"warmup_requests": 2},
     "verify": {"latency_runs": 3, "limits": {"max_drop": 0.2, "max_increase": 0.5, "min_agreement": 0.5}},
 }

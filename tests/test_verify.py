@@ -60,7 +60,9 @@ class Shipped:
         """Converts the model, its last weights disturbed by `noise`, and publishes it as a variant."""
         key = (kind, noise)
         if key not in self.converted:
-            job = CompressionJob(self.task, self.disturbed(noise), self.pixels, fine_tune=lambda *arguments: None)
+            job = CompressionJob(
+                self.task, self.disturbed(noise), self.pixels, fine_tune=lambda *_, **__: None, drop=lambda _: 0.0
+            )
             self.converted[key] = VARIANTS[kind]().convert(job)
         return publish_tflite(self.task, self.converted[key], self.folder / f"{name}.tflite", name)
 

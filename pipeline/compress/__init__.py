@@ -4,23 +4,102 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from models.settings import Settings
 from pipeline.compress.base import Compression, CompressionJob
-from pipeline.compress.post_training import DynamicInt8, Float16, Float32, Int8, Int16x8
+from pipeline.compress.binary import Binary
+from pipeline.compress.calibration import Calibration, Percentile
+from pipeline.compress.channel_pruning import ChannelPruned
+from pipeline.compress.clustering import Clustered
+from pipeline.compress.collaborative import Cqat, Pcqat, Pqat
+from pipeline.compress.int4 import Int4, Int4Qat
+from pipeline.compress.post_training import DynamicInt8, Float16, Float32, Float32FineTuned, Int8, Int16x8
+from pipeline.compress.pruning import Pruned, Pruned2Of4
 from pipeline.compress.quantization_aware import Int8Qat
+from pipeline.compress.selective import Int8Selective
+from pipeline.sweep.settings import SweepLimits
 
-Variant = Annotated[Float32 | Float16 | DynamicInt8 | Int8 | Int16x8 | Int8Qat, Field(discriminator="kind")]
+Variant = Annotated[
+    Float32
+    | Float32FineTuned
+    | Float16
+    | DynamicInt8
+    | Int8
+    | Int8Selective
+    | Int16x8
+    | Int8Qat
+    | Int4
+    | Int4Qat
+    | Binary
+    | Pruned
+    | Pruned2Of4
+    | ChannelPruned
+    | Clustered
+    | Pqat
+    | Cqat
+    | Pcqat,
+    Field(discriminator="kind"),
+]
 
 VARIANTS: dict[str, type[Compression]] = {
     "float32": Float32,
+    "float32_fine_tuned": Float32FineTuned,
     "float16": Float16,
     "dynamic_int8": DynamicInt8,
     "int8": Int8,
+    "int8_selective": Int8Selective,
     "int16x8": Int16x8,
     "int8_qat": Int8Qat,
+    "int4": Int4,
+    "int4_qat": Int4Qat,
+    "binary": Binary,
+    "pruned": Pruned,
+    "pruned_2_4": Pruned2Of4,
+    "channel_pruned": ChannelPruned,
+    "clustered": Clustered,
+    "pqat": Pqat,
+    "cqat": Cqat,
+    "pcqat": Pcqat,
 }
+
+
+def require_unique_names(variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
+    """The variants; ValueError where two are called the same."""
+    names = [variant.variant_name for variant in variants]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"two variants are called {', '.join(repeated)}: give each its own `name`")
+    return variants
+
+
+class SweepSettings(Settings):
+    """What `convoy compress CONFIG --sweep` tries, and what a variant has to keep to be picked."""
+
+    variants: tuple[Variant, ...] = (
+        Float32(),
+        Float16(),
+        DynamicInt8(),
+        Int8(),
+        Int8(name="int8_percentile", range=Percentile()),
+        Int8Selective(),
+        Int16x8(),
+        Int4(),
+    )
+    """The grid: every variant to try, each by its kind and settings. By default all kinds that need no training."""
+    limits: SweepLimits = SweepLimits()
+    """What a variant has to keep."""
+    pictures: int | None = Field(default=None, ge=1)
+    """How many of the evaluation pictures judge; by default all."""
+    latency_runs: int = Field(default=50, ge=1)
+    """How often one picture is answered for the median latency."""
+    threads: int = Field(default=1, ge=1)
+    """Threads of the TFLite runtime while it is timed."""
+
+    @field_validator("variants")
+    @classmethod
+    def _names_are_unique(cls, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
+        return require_unique_names(variants)
 
 
 class CompressSettings(Settings):
@@ -28,18 +107,19 @@ class CompressSettings(Settings):
 
     variants: tuple[Variant, ...] = (Float32(), Float16(), DynamicInt8(), Int8(), Int16x8())
     """The variants to make, each by its kind and settings."""
-    calibration_pictures: int = Field(default=200, ge=1)
-    """How many training pictures the ranges of activations are taken from; 100 to 500 are usual."""
-    calibration_seed: int = 0
-    """Decides which pictures those are."""
+    calibration: Calibration = Calibration()
+    """The pictures that the ranges of activations are taken from, and how."""
+    judged_pictures: int = Field(default=1000, ge=1)
+    """How many pictures techniques judge by that have to choose, such as `int8_selective`: at most so many of the
+    validation split, or of the training split where `verify` judges by the validation split."""
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> CompressSettings:
-        names = [variant.variant_name for variant in self.variants]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"two variants are called {', '.join(repeated)}: give each its own `name`")
-        return self
+    sweep: SweepSettings = SweepSettings()
+    """What `convoy compress CONFIG --sweep` tries."""
+
+    @field_validator("variants")
+    @classmethod
+    def _names_are_unique(cls, variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
+        return require_unique_names(variants)
 
 
-__all__ = ["VARIANTS", "CompressSettings", "Compression", "CompressionJob", "Variant"]
+__all__ = ["VARIANTS", "CompressSettings", "Compression", "CompressionJob", "SweepSettings", "Variant"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from models.stack import keras, tf
 from pipeline.compress import flatbuffer
-from pipeline.compress.inspect import inspect_content
+from pipeline.compress.calibration import MinMax, Ranges
 from pipeline.errors import ExportError
 from pipeline.predictors import named
 
@@ -61,6 +61,11 @@ def clone(model: keras.Model, change: Callable[[keras.layers.Layer], dict[str, A
     return copy
 
 
+def fixed_statistics(layer: keras.layers.Layer) -> dict[str, Any]:
+    """For `clone`: BatchNormalization that keeps its trained statistics, scale and offset in further training."""
+    return {"trainable": False} if isinstance(layer, keras.layers.BatchNormalization) else {}
+
+
 def in_float32(model: keras.Model) -> keras.Model:
     """The same network computing in float32: TFLite and tfmot know no operators of mixed precision's half types."""
     if all(layer.compute_dtype == "float32" for layer in model.layers):
@@ -80,10 +85,21 @@ def with_decoding(trunk: keras.Model, task: Task, convert: Convert) -> bytes:
         trunk: `image` float32 [B, H, W, C] 0..255 in, named raw outputs out.
         convert: makes a `.tflite` with float32 outputs of a model.
     """
+    model, finish = divided(trunk, task)
+    return finish(convert(model))
+
+
+def divided(trunk: keras.Model, task: Task) -> tuple[keras.Model, Callable[[bytes], bytes]]:
+    """What `with_decoding` converts, and what makes the whole file of the result.
+
+    Raises (the second):
+        ExportError: LiteRT refuses the file.
+    """
     tail = decoding(task, trunk)
     if operations(tail) <= FIXED_RANGE_OPERATIONS:
-        return runnable(convert(task.serving_model(trunk)))
-    return runnable(flatbuffer.join(convert(trunk), tflite_file(tail)))
+        return task.serving_model(trunk), runnable
+    tail_file = tflite_file(tail)
+    return trunk, lambda content: runnable(flatbuffer.join(content, tail_file))
 
 
 def runnable(content: bytes) -> bytes:
@@ -105,17 +121,23 @@ def runnable(content: bytes) -> bytes:
     return content
 
 
-def int8_file(model: keras.Model, pictures: np.ndarray) -> bytes:
+def int8_file(model: keras.Model, pictures: np.ndarray, ranges: Ranges | None = None) -> bytes:
     """A `.tflite` in int8 throughout, float32 at its input and outputs; see `with_input_output` for these.
+
+    Args:
+        pictures: uint8 [n, H, W, C], from which the ranges of activations come.
+        ranges: how; by default the extremes.
+    """
+    return quantized(calibrated_file(model, pictures, ranges))
+
+
+def calibrated_file(model: keras.Model, pictures: np.ndarray, ranges: Ranges | None = None) -> bytes:
+    """A float32 `.tflite` whose activations hold their ranges: what `quantized` takes. Arguments as of `int8_file`.
 
     The converter's steps are called one by one because only between them can the input's range be set to 0..255, which
     gives scale 1 and zero point 0 in uint8. A picture of extremes among the calibration pictures would also widen the
     ranges of the layers behind it, and a fake quantization at the input leaves a Dequantize/Quantize pair.
-
-    Args:
-        pictures: uint8 [n, H, W, C], from which the ranges of activations come.
     """
-    from tensorflow.lite.python.convert import mlir_quantize
 
     def prepare(converter: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -123,16 +145,31 @@ def int8_file(model: keras.Model, pictures: np.ndarray) -> bytes:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter._experimental_calibrate_only = True
 
-    calibrated = tflite_file(model, prepare)
-    return bytes(mlir_quantize(flatbuffer.with_input_range(calibrated, 0.0, 255.0)))
+    extremes = tflite_file(model, prepare)
+    return flatbuffer.with_input_range((ranges or MinMax()).apply(extremes, pictures), 0.0, 255.0)
+
+
+def quantized(calibrated: bytes, kept: Collection[str] = ()) -> bytes:
+    """A calibrated file in int8, one scale a channel for weights.
+
+    Args:
+        kept: operators that stay in float32, by the name of their output; a Dequantize before and a Quantize behind
+            them join them to the rest.
+    """
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    return bytes(mlir_quantize(calibrated, denylisted_nodes=list(kept)))
 
 
 def with_input_output(content: bytes, dtype: str) -> bytes:
-    """The file with `uint8`, `int8` or `float32` input and outputs; outputs of a decoding in float stay float32."""
+    """The file with `uint8`, `int8` or `float32` input and outputs. What a float operator reads or gives stays float32,
+    such as the outputs of a decoding in float."""
     from tensorflow.lite.python.util import modify_model_io_type
 
-    outputs = "float32" if inspect_content(content).decode_operators else dtype
-    return bytes(modify_model_io_type(content, getattr(tf, dtype), getattr(tf, outputs)))
+    reading, giving = flatbuffer.border_operators(content)
+    inputs = dtype if reading <= {"QUANTIZE"} else "float32"
+    outputs = dtype if giving <= {"DEQUANTIZE"} else "float32"
+    return bytes(modify_model_io_type(content, getattr(tf, inputs), getattr(tf, outputs)))
 
 
 def int16x8_file(model: keras.Model, pictures: np.ndarray) -> bytes:

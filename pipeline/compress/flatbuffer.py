@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.errors import RunError
@@ -32,10 +33,10 @@ def unpack(content: bytes) -> Any:
 
 
 def pack(model: Any) -> bytes:
-    """The file's content for a `ModelT`."""
-    import flatbuffers
+    """The file's content for a `ModelT`; what is equal in it is stored once."""
+    from pipeline.compress.sharing_builder import SharingBuilder
 
-    builder = flatbuffers.Builder(1 << 20)
+    builder = SharingBuilder(1 << 20)
     builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
 
@@ -51,11 +52,51 @@ def operator_name(code: Any) -> str:
 
 def with_input_range(content: bytes, low: float, high: float) -> bytes:
     """A calibrated file whose pictures are known to span low..high, whatever the calibration pictures spanned."""
+    return with_ranges(content, {int(index): (low, high) for index in unpack(content).subgraphs[0].inputs})
+
+
+def output_names(content: bytes) -> list[str]:
+    """The name of each operator's first output, in order: what the converter's deny list knows an operator by."""
+    graph = unpack(content).subgraphs[0]
+    return [graph.tensors[operator.outputs[0]].name.decode() for operator in graph.operators]
+
+
+def border_operators(content: bytes) -> tuple[set[str], set[str]]:
+    """Names of the operators that read the file's inputs, and of those that give its outputs."""
     model = unpack(content)
     graph = model.subgraphs[0]
-    for index in graph.inputs:
-        graph.tensors[index].quantization.min = [low]
-        graph.tensors[index].quantization.max = [high]
+    inputs, outputs = set(graph.inputs), set(graph.outputs)
+    names = [(operator_name(model.operatorCodes[one.opcodeIndex]), one) for one in graph.operators]
+    reading = {name for name, one in names if inputs & set(one.inputs)}
+    return reading, {name for name, one in names if outputs & set(one.outputs)}
+
+
+def signature_outputs(content: bytes) -> dict[str, str]:
+    """Name of each tensor that the file gives -> what the signature calls it."""
+    model = unpack(content)
+    graph = model.subgraphs[0]
+    entries = model.signatureDefs[0].outputs
+    return {graph.tensors[entry.tensorIndex].name.decode(): entry.name.decode() for entry in entries}
+
+
+def ranges(content: bytes) -> dict[int, tuple[float, float]]:
+    """Index of each activation inside a calibrated file, neither input nor output of it -> the extremes it took."""
+    graph = unpack(content).subgraphs[0]
+    border = {*graph.inputs, *graph.outputs}
+    held = {index: tensor.quantization for index, tensor in enumerate(graph.tensors) if index not in border}
+    return {
+        index: (float(quantization.min[0]), float(quantization.max[0]))
+        for index, quantization in held.items()
+        if quantization is not None and quantization.min is not None and len(quantization.min)
+    }
+
+
+def with_ranges(content: bytes, ranges: Mapping[int, tuple[float, float]]) -> bytes:
+    """A calibrated file with other ranges for the activations of these indices."""
+    model = unpack(content)
+    for index, (low, high) in ranges.items():
+        quantization = model.subgraphs[0].tensors[index].quantization
+        quantization.min, quantization.max = [low], [high]
     return pack(model)
 
 

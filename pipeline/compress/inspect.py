@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.compress import flatbuffer
+from pipeline.compress.weights import dtype_of, is_stored, stored_weights
 from pipeline.errors import ExportError
 
 BORDER = {"QUANTIZE", "DEQUANTIZE"}
@@ -45,6 +47,11 @@ class TfliteFile:
         decode_operators: operators of the task's decoding that stand in float behind the network on purpose, such as
             the two that bring standardised targets back to their units.
         dtypes: number type -> count of tensors of the graph, stored weights included.
+        zipped_bytes: its size after deflate, as archives and app packages store it: pruning and clustering show here.
+        weight_bytes: number type -> bytes of the stored tensors of it, as packed: two int4 values take one.
+        sparsity: share of the stored kernels' values that are zero, 0..1; None where there is no kernel.
+        distinct_values: most different values in one output channel of the largest stored kernel; None where there is
+            none.
     """
 
     bytes: int
@@ -54,6 +61,10 @@ class TfliteFile:
     dtypes: dict[str, int]
     inputs: tuple[TfliteTensor, ...]
     outputs: tuple[TfliteTensor, ...]
+    zipped_bytes: int
+    weight_bytes: dict[str, int]
+    sparsity: float | None
+    distinct_values: int | None
 
 
 def inspect_file(path: Path) -> TfliteFile:
@@ -81,20 +92,25 @@ def inspect_content(content: bytes) -> TfliteFile:
         if _computes_in_float(model, operator) and not (name in BORDER and _is_border(model, operator))
     ]
     decoding = [operator for operator in floats if _is_decoding(graph, operator)]
+    weights = stored_weights(model)
     return TfliteFile(
         bytes=len(content),
         operators=dict(sorted(Counter(names).items())),
         float_operators=len(floats) - len(decoding),
         decode_operators=len(decoding),
-        dtypes=dict(sorted(Counter(_dtype(tensor) for tensor in graph.tensors).items())),
+        dtypes=dict(sorted(Counter(dtype_of(tensor) for tensor in graph.tensors).items())),
         inputs=tuple(_tensor(graph, entry) for entry in signature.inputs),
         outputs=tuple(_tensor(graph, entry) for entry in signature.outputs),
+        zipped_bytes=zipped_size(content),
+        weight_bytes=weights.bytes,
+        sparsity=weights.sparsity,
+        distinct_values=weights.distinct_values,
     )
 
 
-def _dtype(tensor: Any) -> str:
-    types = vars(flatbuffer.schema().TensorType)
-    return next(name.lower() for name, value in types.items() if value == tensor.type)
+def zipped_size(content: bytes) -> int:
+    """Bytes after deflate."""
+    return len(zlib.compress(content))
 
 
 def _tensor(graph: Any, entry: Any) -> TfliteTensor:
@@ -104,7 +120,7 @@ def _tensor(graph: Any, entry: Any) -> TfliteTensor:
     return TfliteTensor(
         name=entry.name.decode(),
         shape=tuple(int(size) for size in tensor.shape),
-        dtype=_dtype(tensor),
+        dtype=dtype_of(tensor),
         scale=float(quantization.scale[0]) if quantized else None,
         zero_point=int(quantization.zeroPoint[0]) if quantized else None,
     )
@@ -114,13 +130,8 @@ def _computes_in_float(model: Any, operator: Any) -> bool:
     """Whether an activation, that is a tensor without stored content, goes in or out as float."""
     graph = model.subgraphs[0]
     indices = [index for index in [*operator.inputs, *operator.outputs] if index >= 0]
-    activations = (graph.tensors[index] for index in indices if not _is_stored(model, index))
-    return any(_dtype(tensor) in FLOATS for tensor in activations)
-
-
-def _is_stored(model: Any, index: int) -> bool:
-    data = model.buffers[model.subgraphs[0].tensors[index].buffer].data
-    return data is not None and len(data) > 0
+    activations = (graph.tensors[index] for index in indices if not is_stored(model, index))
+    return any(dtype_of(tensor) in FLOATS for tensor in activations)
 
 
 def _is_border(model: Any, operator: Any) -> bool:
@@ -129,7 +140,7 @@ def _is_border(model: Any, operator: Any) -> bool:
     source, target = operator.inputs[0], operator.outputs[0]
     readers = [other for other in graph.operators if target in other.inputs]
     feeds_decoding = bool(readers) and all(_is_decoding(graph, other) for other in readers)
-    return source in graph.inputs or target in graph.outputs or feeds_decoding or _is_stored(model, source)
+    return source in graph.inputs or target in graph.outputs or feeds_decoding or is_stored(model, source)
 
 
 def _is_decoding(graph: Any, operator: Any) -> bool:

@@ -1,23 +1,51 @@
-"""Variants made from the trained weights alone: float, and post-training quantization."""
+"""Float variants, and post-training quantization, which needs nothing but the trained weights and some pictures."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
 
 from models.stack import tf
 from pipeline.compress import convert
 from pipeline.compress.base import Compression, CompressionJob
+from pipeline.compress.calibration import AnyRanges
+from pipeline.compress.quantization_aware import with_fixed_statistics
 
 
 class Float32(Compression):
     """The trained model as it is, in float32: the measure for all other variants. Takes float32 pictures."""
 
+    same_function: ClassVar[bool] = True
     kind: Literal["float32"] = "float32"
     """Weights and arithmetic in float32."""
 
     def convert(self, job: CompressionJob) -> bytes:
         """A float32 `.tflite`."""
         return convert.tflite_file(job.serving())
+
+
+class Float32FineTuned(Compression):
+    """The trained model in float32 after the extra training that quantization-aware training and pruning get too: what
+    those have to be held against, so that the gain of more training is not taken for theirs."""
+
+    kind: Literal["float32_fine_tuned"] = "float32_fine_tuned"
+    """Weights and arithmetic in float32, after some more epochs."""
+    epochs: int = Field(default=2, ge=1)
+    """Passes over the training data: as many as the variants that it is compared with get."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Peak of the learning rate: that of the variants that it is compared with."""
+
+    def convert(self, job: CompressionJob) -> bytes:
+        """A float32 `.tflite`; the trained model stays as it is."""
+        network = job.trunk()
+        with job.scope():
+            student = with_fixed_statistics(network)
+        job.fine_tune(student, self.epochs, self.learning_rate)
+        # The copy out of the strategy's scope leaves plain variables, which the converter can freeze.
+        tuned = with_fixed_statistics(network)
+        tuned.set_weights(student.get_weights())
+        return convert.tflite_file(job.task.serving_model(tuned))
 
 
 class Float16(Compression):
@@ -59,10 +87,15 @@ class Int8(Compression):
     input_output: Literal["uint8", "int8", "float32"] = "uint8"
     """Type of the file's input and output. With uint8 a picture's bytes go in unchanged (scale 1, zero point 0).
     Outputs that are not between 0 and 1, such as a regression's, are float32 always."""
+    range: AnyRanges | None = None
+    """How the ranges of activations follow from the calibration pictures; by default as `compress.calibration` says."""
 
     def convert(self, job: CompressionJob) -> bytes:
         """A fully quantized `.tflite`."""
-        content = convert.with_decoding(job.trunk(), job.task, lambda model: convert.int8_file(model, job.calibration))
+        ranges = self.range or job.ranges
+        content = convert.with_decoding(
+            job.trunk(), job.task, lambda model: convert.int8_file(model, job.calibration, ranges)
+        )
         return convert.with_input_output(content, self.input_output)
 
 

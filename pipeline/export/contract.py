@@ -20,6 +20,12 @@ from pipeline.tasks.base import Meaning, Task
 
 FORMAT = 1
 
+COLOURS = {
+    1: "grey",
+    2: "grey; then 255 where the pixel is known, 0 where it is missing",
+    3: "RGB",
+    4: "RGB; then 255 where the pixel is known, 0 where it is missing",
+}
 INPUTS = {
     "image_bytes": Meaning("An encoded picture, JPEG or PNG, of any size."),
     "image": Meaning("Pixels of a picture, already decoded and brought to size.", 0, 255),
@@ -67,7 +73,7 @@ def preprocessing(task: Task) -> dict[str, Any]:
     picture = task.picture
     return {
         **picture.model_dump(mode="json"),
-        "colour": "grey" if picture.channels == 1 else "RGB",
+        "colour": COLOURS[picture.channels],
         "resize": "bilinear, antialiased where the picture shrinks, rounded",
         "dtype": "uint8",
         "range": [0, 255],

@@ -24,7 +24,7 @@ METADATA_IDENTIFIER = b"M001"
 MINIMUM_PARSER_VERSION = "1.0.0"
 
 # Enumerations and union types of the schema.
-RGB, GRAYSCALE = 1, 2
+UNKNOWN, RGB, GRAYSCALE = 0, 1, 2
 IMAGE_PROPERTIES, FEATURE_PROPERTIES = 2, 1
 NORMALIZATION_OPTIONS, SCORE_THRESHOLDING_OPTIONS = 1, 3
 TENSOR_AXIS_LABELS = 2
@@ -67,7 +67,7 @@ def picture_metadata(picture: PictureFormat) -> Table:
     Mean 0 and deviation 1 have to be said all the same: MediaPipe refuses a float input without NormalizationOptions.
     """
     size = Table({0: UnsignedInt(picture.width), 1: UnsignedInt(picture.height)})
-    colour = Byte(GRAYSCALE if picture.channels == 1 else RGB)
+    colour = Byte(UNKNOWN if picture.marks_missing else {1: GRAYSCALE, 3: RGB}[picture.channels])
     normalisation = Table({0: [0.0], 1: [1.0]})
     return Table(
         {

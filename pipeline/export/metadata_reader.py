@@ -8,9 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from models.preprocess import KNOWN, LETTERBOX_GREY, MISSING
 from pipeline.compress import flatbuffer
 from pipeline.errors import ExportError
-from pipeline.export.metadata import GRAYSCALE, METADATA_NAME
+from pipeline.export.metadata import GRAYSCALE, METADATA_NAME, RGB
+
+MODES = {RGB: "RGB", GRAYSCALE: "L"}
+"""Colours in the metadata -> Pillow's name of them."""
+WITH_KNOWN = ("RGBA", "LA")
 
 
 class TableReader:
@@ -62,7 +67,7 @@ class Preparation:
 
     Args:
         height, width: in pixels.
-        mode: Pillow's name of the colours, `RGB` or `L`.
+        mode: Pillow's name of the channels: `RGB` or `L`; `RGBA` or `LA` where the last says which pixels are known.
         mean, std: the network takes (pixel - mean) / std of pixels 0..255, unless its input is quantized.
     """
 
@@ -90,18 +95,25 @@ def read_preparation(model: bytes) -> Preparation:
     return Preparation(
         height=properties.table(1).unsigned(1),
         width=properties.table(1).unsigned(0),
-        mode="L" if properties.byte(0) == GRAYSCALE else "RGB",
+        mode=MODES.get(properties.byte(0)) or _mode_with_known(model),
         mean=normalisation.floats(0)[0],
         std=normalisation.floats(1)[0],
     )
 
 
-def prepare_picture(data: bytes, preparation: Preparation, fit: str) -> np.ndarray:
+def _mode_with_known(model: bytes) -> str:
+    """`RGBA` or `LA`, by the shape of the input; metadata has no words for either."""
+    graph = flatbuffer.unpack(model).subgraphs[0]
+    return {2: "LA", 4: "RGBA"}[int(graph.tensors[graph.inputs[0]].shape[-1])]
+
+
+def prepare_picture(data: bytes, preparation: Preparation, fit: str, missing: str = "zero") -> np.ndarray:
     """A client's own way to the pixels, with Pillow and none of the model's code.
 
     Args:
         data: JPEG or PNG.
-        fit: `stretch`, `crop` or `letterbox`; the one thing that metadata has words for only.
+        fit: `stretch`, `crop` or `letterbox`; metadata has words for it only.
+        missing: what takes the place of transparent pixels: `zero`, `mean` or `kept`; metadata says nothing of it.
 
     Returns:
         uint8 [H, W, C], 0..255.
@@ -109,31 +121,50 @@ def prepare_picture(data: bytes, preparation: Preparation, fit: str) -> np.ndarr
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as opened:
-        pixels = np.asarray(FITS[fit](opened.convert(preparation.mode), (preparation.width, preparation.height)))
-    return pixels.reshape(preparation.height, preparation.width, -1)
+        bands = [(opened.convert(preparation.mode), LETTERBOX_GREY)]
+    if preparation.mode in WITH_KNOWN:
+        bands = _colours_and_known(bands[0][0], missing)
+    size = preparation.width, preparation.height
+    fitted = [np.asarray(FITS[fit](picture, size, bars)) for picture, bars in bands]
+    return np.concatenate([pixels.reshape(preparation.height, preparation.width, -1) for pixels in fitted], axis=-1)
 
 
-def _stretch(picture: Any, size: tuple[int, int]) -> Any:
+def _colours_and_known(picture: Any, missing: str) -> list[tuple[Any, int]]:
+    """A picture with transparency -> its colours and which pixels are known, each with the value of bars beside it."""
+    from PIL import Image
+
+    pixels = np.array(picture)
+    colours, known = pixels[..., :-1], pixels[..., -1] > 0
+    if missing == "mean" and known.any():
+        colours[~known] = np.rint(colours[known].mean(axis=0))
+    elif missing != "kept":
+        colours[~known] = 0
+    grey = colours.shape[-1] == 1
+    return [
+        (Image.fromarray(colours[..., 0] if grey else colours), LETTERBOX_GREY),
+        (Image.fromarray(np.where(known, np.uint8(KNOWN), np.uint8(MISSING))), MISSING),
+    ]
+
+
+def _stretch(picture: Any, size: tuple[int, int], bars: int) -> Any:
     from PIL import Image
 
     return picture.resize(size, Image.Resampling.BILINEAR)
 
 
-def _crop(picture: Any, size: tuple[int, int]) -> Any:
+def _crop(picture: Any, size: tuple[int, int], bars: int) -> Any:
     from PIL import Image, ImageOps
 
     return ImageOps.fit(picture, size, Image.Resampling.BILINEAR)
 
 
-def _letterbox(picture: Any, size: tuple[int, int]) -> Any:
+def _letterbox(picture: Any, size: tuple[int, int], bars: int) -> Any:
     from PIL import Image
-
-    from models.preprocess import LETTERBOX_GREY
 
     factor = min(room / side for room, side in zip(size, picture.size, strict=True))
     width, height = (max(round(side * factor), 1) for side in picture.size)
-    canvas = Image.new(picture.mode, size, (LETTERBOX_GREY,) * len(picture.getbands()))
-    canvas.paste(_stretch(picture, (width, height)), ((size[0] - width) // 2, (size[1] - height) // 2))
+    canvas = Image.new(picture.mode, size, (bars,) * len(picture.getbands()))
+    canvas.paste(_stretch(picture, (width, height), bars), ((size[0] - width) // 2, (size[1] - height) // 2))
     return canvas
 
 

@@ -39,7 +39,6 @@ def collect(run: Run, settings: ReportSettings) -> Content:
     training = _json(run, run.training, "train") or {}
     environment = _json(run, run.environment, "prepare") or {}
     verification = _json(run, run.verification, "verify") or {}
-    verification = _json(run, run.verification, "verify") or {}
     variants = verification.get("variants") or summary.get("variants") or {}
     metric = (summary.get("metric") or {}).get("name") or next(iter(scalars(evaluation)), "")
     content = {
@@ -50,9 +49,11 @@ def collect(run: Run, settings: ReportSettings) -> Content:
         "split": "test" if data["info"]["num_examples"].get("test") else "validation",
         "data": _data(data, run),
         "diagnosis": diagnosis(run),
-        "training": {**training, "facts": list(_facts(training))},
+        "training": {**training, "facts": list(_facts(training)), "learned_from": _learned_from(run)},
         "evaluation": _evaluation(evaluation, run),
         "variants": variants,
+        "outcomes": _outcomes(run, variants),
+        "sweep": _json(run, run.sweep_result, "compress --sweep"),
         "smallest": _best(variants, "bytes"),
         "fastest": _best(variants, "latency_ms"),
         "verification": verification,
@@ -125,9 +126,23 @@ def _best(variants: Mapping[str, Mapping[str, Any]], key: str) -> Content | None
     return min(known, key=lambda variant: variant[key], default=None)
 
 
+def _outcomes(run: Run, names: Iterable[str]) -> dict[str, str]:
+    """Variant -> what was decided while it was made, of those where anything was."""
+    files = {name: run.variants / name / "variant.json" for name in names}
+    made = {name: _json(run, file, "compress") or {} for name, file in files.items()}
+    says = {name: (variant.get("outcome") or {}).get("says") for name, variant in made.items()}
+    return {name: text for name, text in says.items() if text}
+
+
 def _facts(training: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for key, value in training.items():
         yield key, numbers.duration(value) if key == "seconds" else numbers.number(value)
+
+
+def _learned_from(run: Run) -> dict[str, str]:
+    """What was learned from besides the data, such as a teacher, and what it is."""
+    sources = _json(run, run.learned_from, "train") or {}
+    return {name: source["description"] for name, source in sources.items()}
 
 
 def _data(data: Content, run: Run) -> Content:
@@ -178,12 +193,14 @@ def _figures(run: Run, variants: Mapping[str, Mapping[str, Any]], metric: str) -
     saved = sorted(run.metrics.glob("*.svg"))
     curves = learning_curves(_history(run.history))
     compared = {"Size, quality and latency": variants_figure(variants, metric)} if variants else {}
+    swept = sorted(run.sweep.glob("*.svg"))
     return {
         "evaluation": [inline_svg(file.read_text(encoding="utf-8"), f"e{n}") for n, file in enumerate(saved)],
         "training": [
             inline_svg(plots.to_svg(curve, title), f"t{n}") for n, (title, curve) in enumerate(curves.items())
         ],
         "variants": [inline_svg(plots.to_svg(figure, title), "v") for title, figure in compared.items()],
+        "sweep": [inline_svg(file.read_text(encoding="utf-8"), f"s{n}") for n, file in enumerate(swept)],
     }
 
 

@@ -20,6 +20,7 @@ SHARES = frozenset(
         "micro_f1",
         "precision",
         "recall",
+        "sparsity",
         "top_5",
         "weighted_f1",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -68,10 +69,18 @@ def regression() -> Regression:
     )
 
 
-def fit(model: keras.Model, pictures: np.ndarray, targets: np.ndarray, loss: object, epochs: int, rate: float) -> None:
+def fit(
+    model: keras.Model,
+    pictures: np.ndarray,
+    targets: np.ndarray,
+    loss: object,
+    epochs: int,
+    rate: float,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
     name = model.output_names[0]
     model.compile(keras.optimizers.Adam(rate), {name: loss})
-    model.fit(pictures, {name: targets}, epochs=epochs, batch_size=16, verbose=0)
+    model.fit(pictures, {name: targets}, epochs=epochs, batch_size=16, callbacks=list(callbacks), verbose=0)
 
 
 def trained_classifier(task: Classification, pictures: np.ndarray, labels: np.ndarray) -> keras.Model:
@@ -99,11 +108,17 @@ def regressor(regression: Regression, pictures: np.ndarray, labels: np.ndarray) 
 def job_of(
     task: object, model: keras.Model, pictures: np.ndarray, labels: np.ndarray, **more: object
 ) -> CompressionJob:
-    def fine_tune(student: keras.Model, epochs: int, learning_rate: float) -> None:
+    def fine_tune(
+        student: keras.Model,
+        epochs: int,
+        learning_rate: float,
+        *,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> None:
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-        fit(student, pictures.astype(np.float32), np.eye(len(CLASSES))[labels], loss, epochs, learning_rate)
+        fit(student, pictures.astype(np.float32), np.eye(len(CLASSES))[labels], loss, epochs, learning_rate, callbacks)
 
-    return CompressionJob(task, model, pictures[:32], fine_tune, **more)
+    return CompressionJob(task, model, pictures[:32], fine_tune, lambda _: 0.0, **more)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 
 from models.stack import keras, tf
 from pipeline.compress import VARIANTS, CompressionJob, CompressSettings
+from pipeline.compress.calibration import Percentile
 from pipeline.compress.convert import tflite_file
 from pipeline.compress.inspect import TfliteFile, inspect_content
-from pipeline.compress.post_training import DynamicInt8, Float16, Float32, Int8, Int16x8
+from pipeline.compress.post_training import DynamicInt8, Float16, Float32, Float32FineTuned, Int8, Int16x8
 from pipeline.errors import ExportError
 from pipeline.predictors import KerasPredictor, TFLitePredictor
 from tests.compress.conftest import converted, job_of
@@ -138,3 +140,39 @@ def test_names_of_variants_must_differ():
 
 def test_list_of_variants_is_that_of_the_kinds():
     assert {kind: variant().variant_name for kind, variant in VARIANTS.items()} == {kind: kind for kind in VARIANTS}
+
+
+def test_the_fine_tuned_float_model_has_trained_on_and_its_statistics_have_not(classifier_job, pictures, tmp_path):
+    seen = {}
+
+    def fine_tune(model, epochs, learning_rate, **_):
+        seen.update(epochs=epochs, rate=learning_rate, names=model.output_names, dtype=model.inputs[0].dtype)
+        layers = keras.layers.BatchNormalization
+        seen["frozen"] = not any(layer.trainable for layer in model.layers if isinstance(layer, layers))
+        model.get_layer("logits").bias.assign([0.0, 0.0, 1000.0])
+
+    variant = Float32FineTuned(epochs=3, learning_rate=1e-3)
+    before = classifier_job.model.get_weights()
+    content = variant.convert(replace(classifier_job, fine_tune=fine_tune))
+    assert seen == {"epochs": 3, "rate": 1e-3, "names": ["logits"], "dtype": tf.float32, "frozen": True}
+    assert set(answers(content, pictures, tmp_path)["scores"].argmax(1)) == {2}
+    for old, new in zip(before, classifier_job.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_only_the_trained_model_itself_is_the_same_function():
+    assert [kind for kind, variant in VARIANTS.items() if variant.same_function] == ["float32"]
+
+
+def test_ranges_of_a_variant_go_before_those_of_all(classifier_job):
+    narrow = Percentile(percentile=90)
+    contents = [
+        variant.convert(job)
+        for variant, job in (
+            (Int8(), classifier_job),
+            (Int8(range=narrow), classifier_job),
+            (Int8(), replace(classifier_job, ranges=narrow)),
+        )
+    ]
+    assert contents[0] != contents[1]
+    assert contents[1] == contents[2]

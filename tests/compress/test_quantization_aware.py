@@ -1,21 +1,33 @@
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import numpy as np
 import pytest
 
-from models.backbones import MobileNet, MobileNetV2, ResNet50
+from models.backbones import MobileNet, MobileNetV2
 from models.graphs import with_float_input
 from models.preprocess import PictureFormat
 from models.stack import keras, tf
 from pipeline.compress import CompressionJob, convert
 from pipeline.compress.inspect import inspect_content
-from pipeline.compress.quantization_aware import Int8Qat, activation_ranges, quantization_aware, with_fixed_statistics
-from pipeline.errors import ExportError
+from pipeline.compress.quantization_aware import (
+    Int8Qat,
+    load,
+    prepared,
+    quantization_aware,
+    quantized_training,
+    with_output_names,
+)
+from pipeline.errors import ConfigError, ExportError
 from pipeline.predictors import KerasPredictor
 from pipeline.tasks import Classification
-from pipeline.tasks.pooled import PooledHead
-from tests.compress.conftest import CLASSES, job_of, network, trained_classifier
+from tests.compress.conftest import CLASSES
+from tests.compress.stored_kernels import stored_kernels
 from tests.compress.test_post_training import answers
+
+COLLABORATIVE = "tensorflow_model_optimization.python.core.quantization.keras.collab_opts"
 
 
 def file_of(job: CompressionJob, network: keras.Model) -> bytes:
@@ -52,51 +64,138 @@ def test_convert_gives_a_file_near_the_trained_model(classifier_job, pictures, t
 def test_fine_tuning_sees_names_and_trains_no_normalisation(classification, classifier, pictures):
     seen = {}
 
-    def fine_tune(model: keras.Model, epochs: int, learning_rate: float) -> None:
+    def fine_tune(model: keras.Model, epochs: int, learning_rate: float, **_: Any) -> None:
         seen.update(inputs=model.input_names, outputs=model.output_names, epochs=epochs, rate=learning_rate)
         seen["trained"] = sorted(variable.name for variable in model.trainable_variables)
         seen["types"] = [tensor.dtype for tensor in model.inputs]
 
-    job = CompressionJob(classification, classifier, pictures[:8], fine_tune)
+    job = CompressionJob(classification, classifier, pictures[:8], fine_tune, lambda _: 0.0)
     Int8Qat(epochs=3, learning_rate=1e-3).fine_tuned(job)
     assert (seen["inputs"], seen["outputs"], seen["types"]) == (["image"], ["logits"], [tf.float32])
     assert (seen["epochs"], seen["rate"]) == (3, 1e-3)
     kernels = [layer.name for layer in classifier.layers if hasattr(layer, "kernel") and layer.trainable]
     assert "normalise" not in kernels
-    assert seen["trained"] == sorted([*(f"quant_{name}/kernel:0" for name in kernels), "quant_logits/bias:0"])
+    assert seen["trained"] == sorted([*(f"{name}/kernel:0" for name in kernels), "logits/bias:0"])
+
+
+def test_skipped_layers_stay_in_float_and_all_others_do_not(classifier_job, pictures, tmp_path):
+    variant = Int8Qat(epochs=1, skip=["stage_2_block_1_1_conv", "logits"])
+    content = variant.convert(classifier_job)
+    file = inspect_content(content)
+    # A convolution and a dense layer, with a Dequantize before and a Quantize behind each.
+    assert (file.float_operators, file.operators["QUANTIZE"], file.operators["DEQUANTIZE"]) == (6, 4, 2)
+    assert file.inputs[0].dtype == "uint8"
+    got = answers(content, pictures, tmp_path)["scores"]
+    np.testing.assert_allclose(got, scores_of(classifier_job, variant.fine_tuned(classifier_job), pictures), atol=0.03)
+
+
+def test_an_unknown_layer_to_skip_is_named_with_the_nearest(classifier_job):
+    with pytest.raises(ConfigError, match=r"skip names 'logit'. Did you mean 'logits'\?"):
+        Int8Qat(skip=["logit"]).convert(classifier_job)
+
+
+def test_with_batch_normalization_folded_no_such_layer_is_left(classifier_job, pictures, tmp_path):
+    student = Int8Qat(epochs=1, batch_normalization="folded").fine_tuned(classifier_job)
+    assert not [layer for layer in student.layers if "bn" in layer.name]
+    got = answers(file_of(classifier_job, student), pictures, tmp_path)["scores"]
+    np.testing.assert_allclose(got, scores_of(classifier_job, student, pictures), atol=0.02)
 
 
 def test_ranges_of_activations_are_the_mean_extremes_of_batches():
+    from pipeline.compress.qat.ranges import activation_ranges
+
     image = keras.Input((1,), name="image")
-    student = keras.Model(image, keras.layers.Dense(1, kernel_initializer="ones", name="double")(image + image))
+    twice = keras.layers.Dense(1, kernel_initializer="ones", name="double")(keras.layers.Add()([image, image]))
     pictures = np.arange(32, dtype=np.uint8)[:, None]  # two batches: 0..15 and 16..31
-    assert activation_ranges(student, pictures)["double"] == (16.0, 46.0)
+    assert activation_ranges(keras.Model(image, twice), pictures)["double"] == (16.0, 46.0)
 
 
-def test_network_trained_on_two_replicas(classification, pictures, labels, tmp_path):
-    if len(tf.config.list_logical_devices("CPU")) < 2:
-        pytest.skip("TensorFlow was started with one logical CPU by an earlier test")
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
-        model = trained_classifier(classification, pictures, labels)
-    job = job_of(classification, model, pictures, labels, scope=strategy.scope)
-    student = Int8Qat(epochs=1).fine_tuned(job)
-    got = answers(file_of(job, student), pictures, tmp_path)["scores"]
-    np.testing.assert_allclose(got, scores_of(job, student, pictures), atol=0.02)
+def test_ranges_of_a_layer_that_is_called_twice_hold_all_of_its_outputs():
+    from pipeline.compress.qat.ranges import activation_ranges
+
+    image = keras.Input((1,), name="image")
+    shared = keras.layers.Dense(1, kernel_initializer="ones", use_bias=False, name="shared")
+    both = keras.layers.Subtract()([shared(image), shared(keras.layers.Add()([image, image]))])
+    assert activation_ranges(keras.Model(image, both), np.array([[3], [5]], np.uint8))["shared"] == (3.0, 10.0)
+
+
+@pytest.mark.parametrize("kept", ["prune", "cluster"])
+def test_schemes_of_tfmot_that_preserve_structure_fit(kept, classifier_job):
+    module = importlib.import_module(f"{COLLABORATIVE}.{kept}_preserve.default_8bit_{kept}_preserve_quantize_scheme")
+    scheme = getattr(module, f"Default8Bit{kept.title()}PreserveQuantizeScheme")()
+    network = classifier_job.trunk()
+    for layer in network.layers:
+        if hasattr(layer, "kernel"):
+            kernel, *others = layer.get_weights()
+            step = np.abs(kernel).max() / 3
+            layer.set_weights([np.round(kernel / step) * step, *others])  # seven values, zero among them
+    student = quantized_training(classifier_job, network, 1, 1e-3, scheme)
+    inner = stored_kernels(file_of(classifier_job, student))[1:]  # but for the fixed normalisation
+    layers = [layer for layer in network.layers if hasattr(layer, "kernel")][1:]
+    for kernel, layer in zip(inner, layers, strict=True):
+        expected = np.moveaxis(layer.get_weights()[0], -1, 0)
+        assert np.all(kernel.reshape(expected.shape)[expected == 0] == 0)
+
+
+def test_a_saved_network_reloads_and_trains_on(classifier_job, pictures, labels, tmp_path):
+    student = Int8Qat(epochs=1).fine_tuned(classifier_job)
+    student.save(tmp_path / "student.keras")
+    loaded = load(tmp_path / "student.keras")
+    assert [one.shape for one in loaded.trainable_weights] == [one.shape for one in student.trainable_weights]
+    floats = pictures.astype(np.float32)
+    np.testing.assert_array_equal(loaded(floats)["logits"], student(floats)["logits"])
+    for model in (student, loaded):
+        keras.utils.set_random_seed(3)
+        classifier_job.fine_tune(model, 1, 1e-3)
+    np.testing.assert_allclose(loaded(floats)["logits"], student(floats)["logits"], atol=1e-4)
+    assert inspect_content(file_of(classifier_job, loaded)).float_operators == 0
+
+
+def test_an_interrupted_training_resumes_from_its_checkpoint(classifier_job, pictures, labels, tmp_path):
+    """Weights, ranges and the optimizer's state: two epochs with a break in between are two epochs."""
+    floats, targets = pictures.astype(np.float32), {"logits": np.eye(len(CLASSES))[labels]}
+
+    def student() -> tuple[keras.Model, tf.train.Checkpoint]:
+        model = with_output_names(quantization_aware(classifier_job.trunk()))
+        model.compile(keras.optimizers.Adam(1e-3), keras.losses.CategoricalCrossentropy(from_logits=True))
+        return model, tf.train.Checkpoint(model=model, optimizer=model.optimizer)
+
+    def epoch(model: keras.Model) -> None:
+        model.fit(floats, targets, batch_size=16, shuffle=False, verbose=0)
+
+    whole, _ = student()
+    epoch(whole)
+    epoch(whole)
+    first, before = student()
+    epoch(first)
+    path = before.write(str(tmp_path / "checkpoint"))
+    second, after = student()
+    second.optimizer.build(second.trainable_variables)
+    after.read(path).assert_existing_objects_matched()
+    epoch(second)
+    for one, two in zip(whole.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "backbone", [MobileNet(alpha=0.25), MobileNetV2(alpha=0.35), pytest.param(ResNet50(), marks=pytest.mark.slow)]
+    "backbone", [MobileNet(alpha=0.25), pytest.param(MobileNetV2(alpha=0.35), marks=pytest.mark.slow)]
 )
-def test_backbones_are_quantized_throughout(backbone):
+def test_every_convolution_of_a_backbone_is_quantized(backbone):
     task = Classification(class_names=CLASSES, backbone=backbone, picture=PictureFormat(height=32, width=32))
-    student = quantization_aware(with_fixed_statistics(with_float_input(task.build())))
-    names = {layer.__class__.__name__ for layer in student.layers}
-    assert names == {"InputLayer", "QuantizeLayer", "QuantizeWrapperV2"}
+    network = with_float_input(task.build())
+    names = {layer.name for layer in quantization_aware(network).layers}
+    weighted = {
+        layer.name for layer in network.layers if hasattr(layer, "kernel") or hasattr(layer, "depthwise_kernel")
+    }
+    assert {f"quant_{name}" for name in weighted} <= names
 
 
-def test_refused_layer_is_named():
-    picture, head = PictureFormat(height=16, width=16), PooledHead(pooling="gem")
-    task = Classification(class_names=CLASSES, backbone=network(), picture=picture, head=head)
-    with pytest.raises(ExportError, match=r"Layer gem.*mobilenet_v2.*int16x8"):
-        quantization_aware(with_fixed_statistics(with_float_input(task.build())))
+def test_a_layer_that_nobody_can_quantize_is_named_with_the_way_out(classification):
+    image = keras.Input((16, 16, 3), name="image")
+    x = keras.layers.Lambda(lambda x: x * x, name="wave")(image)
+    x = keras.layers.Activation("softplus", name="soft")(x)
+    network = keras.Model(image, {"logits": keras.layers.GlobalAveragePooling2D(name="logits")(x)})
+    with pytest.raises(
+        ExportError, match=r"2 layers .*: wave \(Lambda\), soft \(Activation softplus\).*--check.*int16x8"
+    ):
+        prepared(network)

@@ -23,12 +23,14 @@ from pipeline.learners import LEARNERS
 from pipeline.strategy import Devices, configure
 from pipeline.tasks import TASKS, Task
 from pipeline.train import TrainingJob, TrainSettings, phases
-from tests.contracts.subjects import BATCH, store_for, store_with_holes, tiny_task, weighted
+from tests.contracts.subjects import BATCH, store_for, store_with_holes, tiny_learner, tiny_task, weighted
 from tests.contracts.tables import WITH_HOLES
 
 REPLICAS = (1, 2)
 HOLES = [kind for kind, task in TASKS.items() if task.label_field in WITH_HOLES]
 """The tasks whose labels may be missing."""
+PENALISED = "classification"
+"""The task whose step is taken with penalties of the weights too."""
 SETTINGS = {
     "batch_size": BATCH,
     "tensorboard": False,
@@ -40,7 +42,7 @@ def job(task: Task, learner: str, store: Store, replicas: int, folder: Path) -> 
     devices = Devices(replicas=replicas)
     return TrainingJob(
         task=task,
-        learner=LEARNERS[learner](),
+        learner=tiny_learner(learner, task, store),
         store=store,
         operations=(),
         input=InputSettings(),
@@ -51,6 +53,13 @@ def job(task: Task, learner: str, store: Store, replicas: int, folder: Path) -> 
         tensorboard=folder / "tensorboard",
         progress=lambda *_, **__: None,
     )
+
+
+def penalised(task: Task) -> Task:
+    """The task with a penalty of its weights so large that it leads."""
+    settings = task.model_dump()
+    settings["backbone"]["regularisation"]["l2"] = settings["head"]["l2"] = 1.0
+    return type(task).model_validate(settings)
 
 
 def equal_halves(job: TrainingJob, replicas: int) -> tf.data.Dataset:
@@ -89,6 +98,10 @@ def main(table: Path, folder: Path) -> None:
         store = store_with_holes(TASKS[kind], table)
         task = weighted(tiny_task(kind, store), store)
         write(folder, "holes", job(task, "supervised", store, replicas, folder), replicas)
+    for replicas in REPLICAS:
+        store = store_for(TASKS[PENALISED], table)
+        task = penalised(tiny_task(PENALISED, store))
+        write(folder, "penalised", job(task, "supervised", store, replicas, folder), replicas)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from models.stack import keras, tf
+from pipeline import stages
 from pipeline.data.input import InputSettings, training_batches
 from pipeline.data.prepare import DataSettings, prepare
 from pipeline.data.store import Store
 from pipeline.learners import LEARNERS, Learner
+from pipeline.run import Run
 from pipeline.tasks import TASKS, Task
 from tests.contracts.tables import data_settings, data_with_holes
 
@@ -50,6 +53,34 @@ def tiny_task(kind: str, store: Store, backbone: str = "small_resnet", size: int
     return TASKS[kind].model_validate(settings).resolve(store.info)
 
 
+def trained_run(task: Task, store: Store) -> Path:
+    """A Run with a network of the task as it is made, for learners that need a trained one; made once."""
+    run = Run(store.path.parent / f"{task.name}_{store.path.name}")
+    if not run.model.exists():
+        keras.utils.set_random_seed(2)
+        stages.keep_model(run, task.build(), task)
+    return run.path
+
+
+NEEDS: dict[str, Callable[[Task, Store], dict[str, Any]]] = {
+    "distilled": lambda task, store: {
+        "teacher": str(trained_run(task, store)),
+        "transfers": [
+            {"kind": "soft_targets", "temperature": 2},
+            {"kind": "attention_transfer", "weight": 1},
+            {"kind": "relational", "weight": 0.1},
+        ],
+    },
+}
+"""Learner -> the settings that it cannot do without, and what they name made; one that is not named here needs none."""
+
+
+def tiny_learner(kind: str, task: Task, store: Store) -> Learner:
+    """The learner with its defaults and with what it needs."""
+    settings = NEEDS[kind](task, store) if kind in NEEDS else {}
+    return LEARNERS[kind].model_validate(settings)
+
+
 @dataclass(frozen=True)
 class Subject:
     """A task with a learner: its model, what is fitted, and one batch.
@@ -76,13 +107,13 @@ class Subject:
 def subject(task: Task, learner: str, store: Store, batch_size: int = BATCH) -> Subject:
     """Random weights from a seed, and the first batch of the training split."""
     keras.backend.clear_session()
+    chosen = tiny_learner(learner, task, store)
     keras.utils.set_random_seed(1)
-    teacher = LEARNERS[learner]()
     model = task.build()
-    fitted = teacher.training_model(task, model)
-    stream = teacher.batches(task, training_batches(store, task, (), InputSettings(), batch_size, seed=1))
+    fitted = chosen.training_model(task, model)
+    stream = chosen.batches(task, training_batches(store, task, (), InputSettings(), batch_size, seed=1))
     inputs, targets = next(iter(stream))
-    return Subject(task, teacher, store, model, fitted, inputs, targets)
+    return Subject(task, chosen, store, model, fitted, inputs, targets)
 
 
 def gradients(subject: Subject) -> dict[str, Any]:

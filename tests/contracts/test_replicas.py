@@ -12,7 +12,7 @@ import pytest
 from pipeline.learners import LEARNERS
 from pipeline.tasks import TASKS
 from tests.conftest import ROOT
-from tests.contracts.replicas import HOLES, REPLICAS
+from tests.contracts.replicas import HOLES, PENALISED, REPLICAS
 
 UNBIASED_VARIANCE = 0.01
 """BatchNormalization's moving variance divides by n - 1 of a replica's n values, so it is a little larger on two."""
@@ -23,7 +23,7 @@ def weights(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the program has filled."""
     folder = tmp_path_factory.mktemp("replicas")
     command = [sys.executable, "-m", "tests.contracts.replicas", str(table), str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -37,6 +37,10 @@ def test_a_step_on_two_replicas_is_a_step_on_one(task: str, learner: str, weight
 @pytest.mark.parametrize("task", HOLES)
 def test_it_is_too_where_labels_are_missing_and_classes_weighted(task: str, weights: Path) -> None:
     assert_the_same(weights, f"{task}-supervised-holes")
+
+
+def test_it_is_too_with_penalties_of_the_weights(weights: Path) -> None:
+    assert_the_same(weights, f"{PENALISED}-supervised-penalised")
 
 
 def assert_the_same(folder: Path, name: str) -> None:

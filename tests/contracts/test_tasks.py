@@ -20,14 +20,14 @@ from pipeline.compress.inspect import inspect_content
 from pipeline.compress.post_training import Float32
 from pipeline.data.example import ID, IMAGE, TEST, TRAIN, DataInfo
 from pipeline.data.input import encoded_pictures, evaluation_batches, validation_batches
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from pipeline.evaluate import evaluate_predictor
 from pipeline.export import ExportSettings
 from pipeline.export.saved_model import export_saved_model
 from pipeline.export.tflite import refuse_other_operators
 from pipeline.learners import LEARNERS
 from pipeline.ownership import flat
-from pipeline.predictors import KerasPredictor, SavedModelPredictor, TFLitePredictor
+from pipeline.predictors import KerasPredictor, SavedModelPredictor, TFLitePredictor, named
 from pipeline.run import Run
 from pipeline.tasks import TASKS, AnyTask
 from tests.contracts.subjects import BATCH, SIZE, Subject, gradients, store_for, subject, tiny_task
@@ -139,6 +139,31 @@ def test_gradients_reach_every_trainable_weight(one: Subject) -> None:
     assert [name for name, gradient in found.items() if not np.all(np.isfinite(gradient))] == []
 
 
+def raw_outputs(one: Subject) -> dict[str, tf.Tensor]:
+    return named(one.model, one.model(one.inputs[IMAGE], training=False))
+
+
+def test_a_student_that_answers_as_its_teacher_has_nothing_to_learn(one: Subject) -> None:
+    found = raw_outputs(one)
+    for factor, unlike in ((1.0, False), (3.0, True)):
+        values = one.task.distillation_loss({name: factor * value for name, value in found.items()}, found, 2.0)
+        assert values.shape == (BATCH,)
+        assert bool(np.all(values > 1e-7)) is unlike
+        np.testing.assert_allclose(values, np.maximum(values, 0.0), atol=1e-6)
+    assert one.task.outputs_of(one.task, found).keys() == found.keys()
+
+
+def test_decoding_is_undone_as_far_as_predictions_tell(one: Subject) -> None:
+    """A task whose decoding cannot be undone says so."""
+    predictions = one.task.decode(raw_outputs(one))
+    try:
+        again = one.task.decode(one.task.raw_outputs(predictions))
+    except ConfigError as error:
+        assert "Give the Run" in str(error)
+        return
+    same_answers({name: value.numpy() for name, value in again.items()}, {n: v.numpy() for n, v in predictions.items()})
+
+
 # ------------------------------------------------------------------------------------------------- predictions, scores
 
 
@@ -169,10 +194,12 @@ def test_padding_of_the_last_batch_does_not_count_in_validation(one: Subject) ->
     fitted = one.compile(keras.optimizers.SGD(0.0))
     results = {}
     for size in (1, UNEVEN):
-        results[size] = fitted.evaluate(
-            validation_batches(one.store, one.task, TEST, size), return_dict=True, verbose=0
-        )
-        results[size]["loss"] *= ExactValidationLoss(one.store.info.num_examples[TEST], size).factor
+        batches = one.learner.batches(one.task, validation_batches(one.store, one.task, TEST, size))
+        results[size] = fitted.evaluate(batches, return_dict=True, verbose=0)
+        factor = ExactValidationLoss(one.store.info.num_examples[TEST], size).factor
+        outputs = [f"{name}_loss" for name in one.learner.losses(one.task)]
+        for name in {"loss", *outputs} & set(results[size]):
+            results[size][name] *= factor
     assert results[UNEVEN] == pytest.approx(results[1], rel=1e-4, abs=1e-5)
 
 
@@ -202,7 +229,7 @@ def test_a_saved_model_answers_the_same(
 def test_a_tflite_file_answers_the_same_with_builtin_operators(
     one: Subject, pictures: np.ndarray, answers: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    content = Float32().convert(CompressionJob(one.task, one.model, pictures, lambda *_: None))
+    content = Float32().convert(CompressionJob(one.task, one.model, pictures, lambda *_, **__: None, lambda _: 0.0))
     refuse_other_operators(content, "float32")
     assert not [name for name in inspect_content(content).operators if "Flex" in name or name == "CUSTOM"]
     file = tmp_path / "model.tflite"

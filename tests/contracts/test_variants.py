@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 
 from models.stack import keras
 from pipeline.compress import VARIANTS, CompressionJob
+from pipeline.compress.base import FineTune
 from pipeline.compress.inspect import inspect_content
 from pipeline.data.example import IMAGE, TRAIN
 from pipeline.data.input import evaluation_batches
@@ -40,12 +41,20 @@ def trained(request: pytest.FixtureRequest, table: Path) -> Subject:
     return one
 
 
-def fine_tune(one: Subject) -> Callable[[keras.Model, int, float], None]:
-    """One step where `pipeline.fit.fine_tune` does many."""
+def fine_tune(one: Subject) -> FineTune:
+    """Some steps, on all pictures at once, where `pipeline.fit.fine_tune` does many; techniques that take much away
+    need them to recover."""
 
-    def train(model: keras.Model, epochs: int, learning_rate: float) -> None:
+    def train(
+        model: keras.Model,
+        epochs: int,
+        learning_rate: float,
+        *,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> None:
         model.compile(keras.optimizers.Adam(learning_rate), loss=one.task.losses())
-        model.train_on_batch(one.inputs[IMAGE].numpy().astype(np.float32), one.targets)
+        pictures = one.inputs[IMAGE].numpy().astype(np.float32)
+        model.fit(pictures, one.targets, batch_size=len(pictures), epochs=STEPS, callbacks=list(callbacks), verbose=0)
 
     return train
 
@@ -56,7 +65,9 @@ def test_the_file_answers_as_the_trained_model_with_builtin_operators(
 ) -> None:
     pictures = trained.inputs[IMAGE].numpy()
     before = trained.model.get_weights()
-    content = VARIANTS[variant]().convert(CompressionJob(trained.task, trained.model, pictures, fine_tune(trained)))
+    content = VARIANTS[variant]().convert(
+        CompressionJob(trained.task, trained.model, pictures, fine_tune(trained), lambda _: 0.0)
+    )
     refuse_other_operators(content, variant)
     for old, new in zip(before, trained.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)

@@ -81,5 +81,5 @@ def variants(task: Classification, model, decoded: np.ndarray) -> dict[str, byte
     from pipeline.compress import VARIANTS
     from pipeline.compress.base import CompressionJob
 
-    job = CompressionJob(task, model, decoded, fine_tune=lambda *arguments: None)
+    job = CompressionJob(task, model, decoded, fine_tune=lambda *_, **__: None, drop=lambda _: 0.0)
     return {name: VARIANTS[name]().convert(job) for name in ("float32", "float16", "int8")}

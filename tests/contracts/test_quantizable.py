@@ -1,0 +1,79 @@
+"""Quantization-aware training knows every layer that a network of Convoy can hold; a new one fails here without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from models.attention import ATTENTIONS
+from models.backbones import BACKBONES, FAMILIES
+from models.graphs import with_float_input
+from models.pooling import POOLINGS
+from models.stack import keras
+from pipeline.tasks import Classification
+from tests.contracts.subjects import SMALLEST
+
+EXEMPT = {
+    "ToFloat": "cut off before: files take pictures as they are",
+}
+"""Layers of Convoy that never come before quantization-aware training, and why."""
+LARGE = {"densenet121", "efficientnet_b0", "efficientnet_v2_b0", "inception_resnet_v2", "convnext_tiny", "resnet50_v2"}
+"""Networks of hundreds of layers."""
+
+
+def network(**settings: Any) -> keras.Model:
+    task = Classification.model_validate({"class_names": ["one", "another"], **settings})
+    return with_float_input(task.build())
+
+
+def unknown(network: keras.Model) -> set[str]:
+    from pipeline.compress.qat import check, graph, simplify
+
+    return {check.described(layer) for layer in graph.layers(network) if not simplify.is_known(layer)}
+
+
+def kind_of(family: Any) -> str:
+    return next(iter(family.members))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.slow if kind in LARGE else ()) for kind in map(kind_of, FAMILIES)],
+)
+def test_every_layer_of_a_backbone_is_known(kind: str) -> None:
+    size = BACKBONES[kind].least_size
+    settings = {"kind": kind, **SMALLEST.get(kind, {})}
+    assert unknown(network(backbone=settings, picture={"height": size, "width": size})) == set()
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_every_layer_of_attention_is_known(attention: str) -> None:
+    regularisation = {"stochastic_depth": 0.2, "spatial_dropout": 0.1, "l2": 1e-4}
+    backbone = {"kind": "small_resnet", "depth": 8, "widths": [8, 8, 8], "attention": {"kind": attention}}
+    picture = {"height": 16, "width": 16}
+    assert unknown(network(backbone={**backbone, "regularisation": regularisation}, picture=picture)) == set()
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_every_layer_of_a_head_is_known(pooling: str) -> None:
+    backbone = {"kind": "small_resnet", "depth": 8, "widths": [8, 8, 8]}
+    head = {"pooling": pooling, "dropout": 0.5}
+    assert unknown(network(backbone=backbone, picture={"height": 16, "width": 16}, head=head)) == set()
+
+
+def test_every_layer_class_of_convoy_is_known() -> None:
+    """Those that no test above happens to build, too."""
+    from models import activations, layers
+    from pipeline.compress.qat import configs, simplify
+
+    classes = {
+        one
+        for module in (activations, layers)
+        for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, keras.layers.Layer) and one.__module__ == module.__name__
+    }
+    made = {one for one in classes if keras.saving.get_registered_name(one) != one.__name__}
+    assert {one.__name__ for one in made if one not in configs.TREATMENTS and one not in simplify.EXPANSIONS} == set(
+        EXEMPT
+    )
