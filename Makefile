@@ -34,10 +34,10 @@ $(VENV)-beam/.installed: Makefile $(VENV)/.developer
 	$(VENV)-beam/bin/pip install --quiet apache-beam~=2.77.0
 	touch $@
 
-# What Convoy's augmentation is measured against.
+# What Convoy's augmentation and its files are measured against.
 $(VENV)-peers/.installed: Makefile
 	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/pip install --quiet albumentations~=2.0 grain~=0.2.18
+	$(VENV)-peers/bin/pip install --quiet albumentations~=2.0 grain~=0.2.18 onnxruntime~=1.32 onnx~=1.23
 	touch $@
 
 demo: $(VENV)/.installed
@@ -65,6 +65,7 @@ bench: $(VENV)/.developer $(VENV)-peers/.installed
 
 docs: $(VENV)/.installed
 	$(BIN)/convoy describe --markdown > docs/settings.md
+	$(BIN)/convoy describe models --markdown > docs/backbones.md
 
 image:
 	docker build --build-arg BASE=$(BASE) --tag $(IMAGE) .

@@ -13,7 +13,10 @@ from pathlib import Path
 
 from benchmarks import measure
 
-BENCHMARKS = ("startup", "training_overhead", "prepare", "road", "augment_operations", "augmentation", "decoding")
+BENCHMARKS = (
+    *("startup", "training_overhead", "prepare", "road", "augment_operations", "augmentation", "decoding"),
+    "latency",
+)
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def ways_of(side: int) -> dict[str, Way]:
         "accurate": lambda data: decode_and_fit(data, format),
         "fast": lambda data: decode_and_fit(data, fast),
         "scaled": lambda data: decode_and_fit(data, format, scaled=True),
-        "window of the whole": lambda data: crop_and_fit(decode_picture(data, 3), window, format),
+        "window of the whole": lambda data: crop_and_fit(decode_picture(data, format), window, format),
         "window alone": lambda data: crop_and_fit(*decode_window(data, window, format), format),
         "window alone, scaled": lambda data: crop_and_fit(*decode_window(data, window, format, scaled=True), format),
     }

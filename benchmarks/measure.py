@@ -61,6 +61,11 @@ def at_least(measure: Measure, goal: float) -> Measure:
     return replace(measure, goal=goal, met=measure.ratio >= goal)
 
 
+def at_most(measure: Measure, goal: float) -> Measure:
+    """The measure with a goal that its median should not pass."""
+    return replace(measure, goal=goal, met=measure.ratio <= goal)
+
+
 def interleave(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """Measures the sides in turns, each round beginning with another side, after one round that is not counted."""
     for side in sides.values():
