@@ -251,8 +251,8 @@ def markdown(results: Sequence[Result]) -> str:
         "Written by `python -m benchmarks.backbone_table`. Each backbone at the least picture size it takes, in grey,",
         f"trained from random weights on scikit-learn's digits until {LEARNED:.0%} of {TESTED} test pictures are right",
         "or the time is over, then converted: by `int8` alone, and by `int8_qat` after one epoch. `agreement`:",
-        "the share of first answers that the file has in common with what it was made of: for `int8` the float network, for",
-        "`int8_qat` the fake-quantized one. `float`: float operators inside the file. `reloads`: the fake-quantized",
+        "the share of first answers that the file shares with what it was made of, the float network for `int8` and",
+        "the fake-quantized one for `int8_qat`. `float`: float operators inside. `reloads`: the fake-quantized",
         "network gives the same numbers to the bit after saving and loading.",
         "",
         "| backbone | pixels | technique | float accuracy | accuracy | agreement | kB | float | reloads | verified |",
@@ -281,7 +281,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", metavar="KIND", choices=[[], *BACKBONES], help="all by default")
     parser.add_argument("--lines", type=Path, default=LINES, metavar="FILE", help="results so far (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=120.0, help="of training at most, a backbone (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=300.0, help="of training at most, a backbone (%(default)s)")
     parser.add_argument("--again", action="store_true", help="measure anew what has a line already")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()

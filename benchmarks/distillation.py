@@ -35,17 +35,19 @@ STUDENT = {"kind": "small_resnet", "depth": 8, "widths": [8, 16, 28]}
 TEACHER_SEED = 0
 LEAST_GAIN = 0.5
 """Points of accuracy that distillation is asked for."""
-GOAL = "soft targets + attention + relational"
+GOAL = "soft targets"
 """The side that is asked for it."""
+FIRST_SEED = 2
+"""Weights and lengths were chosen by what seed 1 came to, so it is not among those that count."""
 
 SOFT = {"kind": "soft_targets", "temperature": 4, "weight": 4}
 ATTENTION = {"kind": "attention_transfer", "weight": 1}
 RELATIONAL = {"kind": "relational", "weight": 0.05}
 TRANSFERS: dict[str, list[dict[str, Any]]] = {
-    "soft targets": [SOFT],
+    GOAL: [SOFT],
     "attention": [ATTENTION],
     "relational": [RELATIONAL],
-    GOAL: [SOFT, ATTENTION, RELATIONAL],
+    "all three": [SOFT, ATTENTION, RELATIONAL],
 }
 """Side -> what is taken over."""
 ALONE = "alone"
@@ -87,7 +89,7 @@ class Bench:
 
     def run(self, side: str, seed: int) -> Path:
         """The Run of a training."""
-        return self.folder / f"{side.replace(' ', '_').replace('+', 'and')}_{seed}"
+        return self.folder / f"{side.replace(' ', '_')}_{seed}"
 
     def settings(self, side: str, seed: int) -> dict[str, Any]:
         """The configuration of a training."""
@@ -134,7 +136,8 @@ def main() -> None:
     bench = Bench(options.runs, source, options.epochs, options.teacher_epochs)
     machine = measure.host()
     teacher = row_of(bench, "teacher", TEACHER_SEED)
-    rows = [row_of(bench, side, seed) for seed in range(1, options.rounds + 1) for side in (ALONE, *options.sides)]
+    seeds = range(FIRST_SEED, FIRST_SEED + options.rounds)
+    rows = [row_of(bench, side, seed) for seed in seeds for side in (ALONE, *options.sides)]
     text = as_markdown(teacher, rows)
     print(text)
     if options.markdown:
@@ -153,9 +156,14 @@ def row_of(bench: Bench, side: str, seed: int) -> Row:
         if (row.side, row.seed, row.settings) == (side, seed, known):
             return row
     row = replace(trained(bench.run(side, seed), settings), side=side, seed=seed, settings=known)
-    with bench.rows.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(asdict(row)) + "\n")
+    write_row(bench.rows, row)
     return row
+
+
+def write_row(file: Path, row: Row) -> None:
+    """Adds a line; one that was cut short stays a line of its own."""
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write("\n" + json.dumps(asdict(row)))
 
 
 def read_rows(file: Path) -> list[Row]:

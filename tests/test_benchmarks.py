@@ -7,12 +7,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import cell_count_table, compression, measure, road
+from benchmarks import cell_count_table, compression, distillation, measure, road
 from pipeline.compress import CompressSettings
 from pipeline.sweep.rows import Row
 from tests.conftest import ROOT
@@ -44,6 +45,31 @@ def test_shares_of_the_road_sum_to_one() -> None:
     lines = road.shares([{"start": 1.0, "train": 3.0}])
     assert [(line.ratio, line.value) for line in lines] == [(0.25, 1.0), (0.75, 3.0), (1.0, 4.0)]
     assert all(line.goal is None and line.met is None for line in lines)
+
+
+def test_the_gain_of_a_teacher_is_formed_for_each_seed_and_its_mean_is_judged() -> None:
+    def row(side: str, seed: int, accuracy: float) -> distillation.Row:
+        return distillation.Row(side, seed, accuracy, parameters=10, cpu_seconds=60.0, settings="")
+
+    rows = [row("alone", 2, 0.80), row("alone", 3, 0.82), row("attention", 3, 0.83), row("attention", 2, 0.80)]
+    goal = [row(distillation.GOAL, 2, 0.81), row(distillation.GOAL, 3, 0.82)]
+    attention, asked = distillation.measures_of([*rows, *goal])
+    assert (attention.low, attention.ratio, attention.high) == pytest.approx((0.0, 0.5, 1.0))
+    assert attention.met is None
+    assert (asked.ratio, asked.goal, asked.met) == (pytest.approx(0.5), 0.5, asked.ratio >= 0.5)
+    table = distillation.as_markdown(row("teacher", 0, 0.9), [*rows, *goal])
+    assert "| attention | 81.50 | +0.50 (+0.00 to +1.00) | 10 | 1.0 |" in table
+
+
+def test_a_finished_training_is_not_made_again_and_a_line_cut_short_is_passed_over(tmp_path: Path) -> None:
+    bench = distillation.Bench(tmp_path, tmp_path / "data", epochs=1, teacher_epochs=1)
+    known = json.dumps(bench.settings("alone", 2), sort_keys=True)
+    row = distillation.Row("alone", 2, 0.5, 10, 1.0, known)
+    bench.rows.write_text(json.dumps(vars(row)) + "\n" + json.dumps(vars(row))[:30], encoding="utf-8")
+    assert distillation.row_of(bench, "alone", 2) == row
+    other = replace(row, seed=3)
+    distillation.write_row(bench.rows, other)
+    assert distillation.read_rows(bench.rows) == [row, other]
 
 
 def test_startup_writes_the_json_form_and_runs_among_all(tmp_path: Path) -> None:

