@@ -38,7 +38,6 @@ class Int8Qat(Compression):
     distillation: Lessons | None = None
     """What is learned from the trained float model in these epochs, such as `{transfers: [soft_targets]}`; left out,
     the variant learns as the trained model did."""
-
     batch_normalization: Literal["frozen", "folded"] = "frozen"
     """What becomes of BatchNormalization behind convolutions while training: `frozen` keeps its statistics, scale and
     offset, and trains the kernels before it; `folded` joins it with the kernels first, and trains these and a bias."""

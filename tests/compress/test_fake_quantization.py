@@ -24,6 +24,10 @@ SIZE, CHANNELS = 8, 4
 MEAN_STEPS, MOST_STEPS = 0.5, 4.0
 """How far the file may be from the fake-quantized network, in levels of its output."""
 layers = keras.layers
+UNEVEN = keras.initializers.Constant(
+    np.random.default_rng(2).normal(size=(3, 3, CHANNELS, 1)) * 0.2 ** np.arange(CHANNELS)[:, np.newaxis]
+)
+"""A depthwise kernel whose channels differ by powers of five."""
 
 
 def conv(x: Tensor, name: str, **settings: Any) -> Tensor:
@@ -54,7 +58,7 @@ KINDS: dict[str, Callable[[Tensor, str], Tensor]] = {
         random_bn(f"{name}_bn")(conv(x, f"{name}_conv"))
     ),
     "depthwise_bn": lambda x, name: random_bn(name)(
-        layers.DepthwiseConv2D(3, padding="same", name=f"{name}_conv")(x)
+        layers.DepthwiseConv2D(3, padding="same", depthwise_initializer=UNEVEN, name=f"{name}_conv")(x)
     ),
     "transposed": lambda x, name: layers.Conv2DTranspose(CHANNELS, 2, 2, name=name)(x),
     "separable": lambda x, name: layers.SeparableConv2D(CHANNELS, 3, padding="same", name=name)(x),
@@ -90,7 +94,15 @@ KINDS: dict[str, Callable[[Tensor, str], Tensor]] = {
         [x, layers.Average(name=f"{name}_average")([x, conv(x, f"{name}_conv")])]
     ),
     "add_relu": lambda x, name: layers.ReLU(name=name)(layers.Add(name=f"{name}_add")([x, conv(x, f"{name}_conv")])),
-    "concatenation": lambda x, name: layers.Concatenate(name=name)([x, conv(x, f"{name}_conv")]),
+    "concatenation": lambda x, name: layers.Concatenate(name=name)(
+        [x, conv(x, f"{name}_conv", kernel_initializer=keras.initializers.RandomNormal(stddev=3.0, seed=1))]
+    ),
+    "concatenation_of_pools": lambda x, name: layers.Concatenate(name=name)(
+        [layers.MaxPooling2D(2, name=f"{name}_max")(x), layers.AveragePooling2D(2, name=f"{name}_mean")(x)]
+    ),
+    "concatenation_twice": lambda x, name: layers.Concatenate(name=name)(
+        [x, layers.Concatenate(name=f"{name}_first")([conv(x, f"{name}_1"), layers.ReLU(name=f"{name}_relu")(x)])]
+    ),
     "mean_over_channels": lambda x, name: AxisMean(-1, name=name)(x),
     "maximum_over_channels": lambda x, name: AxisMaximum(-1, name=name)(x),
     "pools_with_kept_axes": lambda x, name: layers.Add(name=name)(
@@ -182,3 +194,16 @@ def test_the_file_answers_as_the_fake_quantized_layer(kind: str, made: Made) -> 
 def test_the_fake_quantized_layer_is_near_the_float_one(kind: str, made: Made) -> None:
     spread = made.floats[kind].max() - made.floats[kind].min()
     assert np.abs(made.rounded[kind] - made.floats[kind]).mean() <= 0.03 * spread
+
+
+def test_each_channel_of_a_depthwise_kernel_has_255_levels_of_its_own() -> None:
+    """tfmot's own configuration has one scale for all, in which the faint channels vanish."""
+    image = keras.Input((SIZE, SIZE, CHANNELS), name="image")
+    layer = layers.DepthwiseConv2D(3, depthwise_initializer=UNEVEN, name="depthwise")
+    quantized = fake_quantized(prepared(keras.Model(image, {"depthwise": layer(image)}))).get_layer("quant_depthwise")
+    ((kernel, quantizer, variables),) = quantized._weight_vars
+    rounded = quantizer(kernel, training=False, weights=variables)
+    largest = np.abs(kernel).max(axis=(0, 1))
+    assert np.all(np.abs(rounded - kernel).max(axis=(0, 1)) <= largest / 127 / 2 * 1.001)
+    steps = (rounded / (largest / 127)).numpy()
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)

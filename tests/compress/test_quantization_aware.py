@@ -55,12 +55,6 @@ def test_file_agrees_with_the_fake_quantized_network(classifier_job, pictures, t
     assert np.mean(got.argmax(1) == reference.argmax(1)) >= 0.98
 
 
-def test_convert_gives_a_file_near_the_trained_model(classifier_job, pictures, tmp_path):
-    scores = answers(Int8Qat(epochs=1).convert(classifier_job), pictures, tmp_path)["scores"]
-    reference = KerasPredictor(classifier_job.task.serving_model(classifier_job.model))({"image": pictures})["scores"]
-    assert np.mean(scores.argmax(1) == reference.argmax(1)) >= 0.95
-
-
 def test_fine_tuning_sees_names_and_trains_no_normalisation(classification, classifier, pictures):
     seen = {}
 

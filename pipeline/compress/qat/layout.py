@@ -24,10 +24,12 @@ PREFIX = "quant_"
 
 
 def fake_quantized(network: keras.Model, scheme: Any = None, skip: Collection[str] = ()) -> keras.Model:
-    """Args:
-    network: what `simplify.simplified` gives; each layer has a treatment.
-    scheme: a tfmot QuantizeScheme, which says how weights are quantized; by default eight bits.
-    skip: layers whose weights stay in float32. What they give is rounded all the same, for the layers behind.
+    """The network with fake quantization; its ranges are not set yet.
+
+    Args:
+        network: what `simplify.simplified` gives; each layer has a treatment.
+        scheme: a tfmot QuantizeScheme, which says how weights are quantized; by default eight bits.
+        skip: layers whose weights stay in float32. What they give is rounded all the same, for the layers behind.
     """
     registry = (scheme or Default8BitQuantizeScheme()).get_quantize_registry()
     unrounded = unrounded_layers(network)
@@ -90,15 +92,17 @@ def with_frozen_kernels(quantized: keras.Model) -> keras.Model:
     makes their files unreadable: each gets the weights that a loaded one has, as trainable as its layer is."""
     for layer in quantized.layers:
         if isinstance(layer, quantize_wrapper.QuantizeWrapper):
-            own = [weight for weight, _, _ in layer._weight_vars]
-            others = [weight for weight in layer._non_trainable_weights if not _is_in(weight, own)]
-            layer._non_trainable_weights = others if layer.trainable else [*own, *others]
-            layer._trainable_weights = own if layer.trainable else []  # last: Keras adds to it what it sees assigned
+            kernels = [weight for weight, _, _ in layer._weight_vars]
+            learned = [*kernels, *_others(layer._trainable_weights, [*kernels, *layer.layer.weights])]
+            fixed = _others(layer._non_trainable_weights, learned)
+            layer._non_trainable_weights = fixed if layer.trainable else [*learned, *fixed]
+            layer._trainable_weights = learned if layer.trainable else []  # last: Keras adds what it sees assigned
     return quantized
 
 
-def _is_in(weight: tf.Variable, weights: Sequence[tf.Variable]) -> bool:
-    return any(weight is other for other in weights)
+def _others(weights: Sequence[tf.Variable], known: Sequence[tf.Variable]) -> list[tf.Variable]:
+    """Those of the weights that are not among the known ones."""
+    return [weight for weight in weights if not any(weight is other for other in known)]
 
 
 def _input_levels(image: Tensor) -> Tensor:
