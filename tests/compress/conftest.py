@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -133,6 +133,18 @@ def regressor_job(
     regression: Regression, regressor: keras.Model, pictures: np.ndarray, labels: np.ndarray
 ) -> CompressionJob:
     return job_of(regression, regressor, pictures, labels)
+
+
+@pytest.fixture(autouse=True)
+def shared_models_stay_as_they_are(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Names the test that changes a model which the tests after it use too."""
+    shared = [name for name in ("classifier", "regressor") if name in request.fixturenames]
+    models = {name: request.getfixturevalue(name) for name in shared}
+    before = {name: model.get_weights() for name, model in models.items()}
+    yield
+    for name, model in models.items():
+        for old, new in zip(before[name], model.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new, f"{request.node.name} has changed the weights of {name}")
 
 
 @cache

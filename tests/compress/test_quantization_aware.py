@@ -117,7 +117,7 @@ def test_ranges_of_a_layer_that_is_called_twice_hold_all_of_its_outputs():
 def test_schemes_of_tfmot_that_preserve_structure_fit(kept, classifier_job):
     module = importlib.import_module(f"{COLLABORATIVE}.{kept}_preserve.default_8bit_{kept}_preserve_quantize_scheme")
     scheme = getattr(module, f"Default8Bit{kept.title()}PreserveQuantizeScheme")()
-    network = classifier_job.trunk()
+    network = rewired_model(classifier_job.trunk(), copy)
     for layer in network.layers:
         if hasattr(layer, "kernel"):
             kernel, *others = layer.get_weights()
