@@ -154,9 +154,9 @@ def preview(
 ) -> None:
     """Draw training pictures and their augmented versions, labels and objects included; prepares first if needed."""
     with opened(config, overrides, run) as job:
-        from pipeline import stages
+        from pipeline import before_training
 
-        file = stages.preview(job.config, job.run, output, count)
+        file = before_training.preview(job.config, job.run, output, count)
         shown = output or job.run.home / file.name
         terminal.answer({"run": str(job.run.home), "preview": str(shown)}, f"preview: {shown}")
 
@@ -172,10 +172,10 @@ def profile(
 ) -> None:
     """Measure every stage of a training: which of them is the limit, and what to change; prepares first if needed."""
     with opened(config, overrides, run) as job:
-        from pipeline import stages
+        from pipeline import before_training
         from pipeline.profile import as_view
 
-        measured = stages.profile(job.config, job.run, seconds)
+        measured = before_training.profile(job.config, job.run, seconds)
         terminal.answer({"run": str(job.run.home), **measured.as_document()}, as_view(measured))
 
 

@@ -46,7 +46,6 @@ from pipeline.trained import load_model, load_task
 if TYPE_CHECKING:
     from pipeline.learners.base import Learner
     from pipeline.metrics.base import Evaluator
-    from pipeline.profile import Profile
 
 
 def run_all(config: Config, run: Run, *, resume: bool = False) -> None:
@@ -86,37 +85,6 @@ def prepare(config: Config, run: Run) -> None:
     run.write_json(run.data, {"store": place, "info": asdict(store.info), "quarantine": len(quarantine)})
     counts = ", ".join(f"{count} {split}" for split, count in store.info.num_examples.items())
     console.say(f"prepare: {counts}; {len(task.output_names)} outputs; {len(quarantine)} pictures left out")
-
-
-def prepared(config: Config, run: Run) -> Store:
-    """The prepared data of the Run, made where it is not there; nothing else in the Run is changed."""
-    if run.data.exists():
-        strategy.configure(config.train.devices, config.seed)
-    else:
-        prepare(config, run)
-    return open_store(run)
-
-
-def preview(config: Config, run: Run, output: Path | None, count: int) -> Path:
-    """Training pictures beside their augmented versions -> `preview.png`, or another file."""
-    store = prepared(config, run)
-    from pipeline import drawing
-    from pipeline.preview import contact_sheet
-
-    file = output or run.preview
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_file(file, drawing.png(contact_sheet(config, store, config.task.resolve(store.info), count)))
-    return file
-
-
-def profile(config: Config, run: Run, seconds: float) -> Profile:
-    """The speed of every stage of a training, measured without writing anything to the Run but its data."""
-    store = prepared(config, run)
-    from pipeline.measuring import measure
-
-    task = config.task.resolve(store.info)
-    with console.progress("profile", unit="measurements") as progress:
-        return measure(training_job(config, run, store, task, progress), seconds, progress)
 
 
 # ---------------------------------------------------------------------------------------------------- train
@@ -218,13 +186,15 @@ def evaluate(config: Config, run: Run) -> None:
         TrainingError: the model answers with numbers that are not finite.
     """
     begin(config, run, "evaluate")
+    from pipeline.metrics.plots import save_plots
+
     store, model = open_store(run), load_model(run)
     task = tune(config, store, model, load_task(run))
     evaluator = score(config, store, model, task, data_input.evaluation_split(store.info))
     result = finite_result(task, evaluator)
     write_task(run.task, task)
     run.write_json(run.evaluation, result)
-    keep_plots(run, evaluator)
+    save_plots(evaluator.plots(), run.metrics)
     keep_mistakes(config, run, store, task, evaluator)
     value = result[task.metric.name]
     console.say(f"evaluate: {task.metric.name} {value:.4f} on {data_input.evaluation_split(store.info)}")
@@ -258,13 +228,6 @@ def score(config: Config, store: Store, model: keras.Model, task: Task, split: s
     with console.progress(f"evaluate {split}") as progress:
         predictor = KerasPredictor(task.serving_model(model))
         return evaluate_predictor(predictor, batches, task, lambda done: progress(done, total))
-
-
-def keep_plots(run: Run, evaluator: Evaluator) -> None:
-    """Writes the evaluator's plots as SVG."""
-    from pipeline.metrics.plots import save_plots
-
-    save_plots(evaluator.plots(), run.metrics)
 
 
 def keep_mistakes(config: Config, run: Run, store: Store, task: Task, evaluator: Evaluator) -> None:

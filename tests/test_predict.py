@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 from models.backbones import SmallResNet
 from models.preprocess import PictureFormat
+from models.stack import keras
 from pipeline import drawing, predict
 from pipeline.cli import execute
 from pipeline.config import regions_beside
@@ -42,6 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     from pipeline.export import ExportSettings, contract, saved_model, tflite
 
     run, classification = Run(tmp_path_factory.mktemp("run")), task()
+    keras.utils.set_random_seed(1)
     model = classification.build()
     stages.keep_model(run, model, classification)
     calibration = np.zeros((1, 8, 8, 1), np.uint8)
@@ -156,6 +159,15 @@ def test_models_and_pictures_in_a_bucket(run: Run, pictures: Path, bucket: Path)
         predict.predict(there, [bucket / "nothing.png"])
 
 
+def about(value: Any) -> Any:
+    """An answer up to rounding: two rows of one batch may be added up in another order."""
+    if isinstance(value, dict):
+        return {name: about(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [about(inner) for inner in value]
+    return pytest.approx(value, abs=1e-5) if isinstance(value, float) else value
+
+
 def test_a_bucket_on_the_command_line(
     run: Run, pictures: Path, bucket: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,12 +175,12 @@ def test_a_bucket_on_the_command_line(
     shown = copied(pictures, bucket / "pictures") / "07.png"
     assert execute(["predict", str(there), str(shown), str(pictures / "07.png"), "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)["predictions"]
-    assert first.pop("file") == str(shown) and second.pop("file") and first == second
+    assert first.pop("file") == str(shown) and second.pop("file") and first == about(second)
 
 
 def test_missing_parts_are_filled_as_in_the_training(run: Run, tmp_path: Path) -> None:
     grey = np.zeros((8, 8, 4), np.uint8) + np.array([90, 90, 90, 255], np.uint8)
-    grey[2:5, 2:5] = (255, 0, 0, 0)
+    grey[2:5, 2:5] = (255, 255, 255, 0)
     Image.fromarray(grey).save(tmp_path / "holes.png")
     export = copied(run.export, tmp_path / "export")
     assert regions_beside(export) == MissingRegions()
@@ -179,4 +191,5 @@ def test_missing_parts_are_filled_as_in_the_training(run: Run, tmp_path: Path) -
         assert regions_beside(form) == MissingRegions(transparent=True, fill=MeanFill())
     files = [tmp_path / "holes.png", tmp_path / "plain.png"]
     holes, plain = predict.predict(export, files, regions_beside(export))
-    assert holes.answer == plain.answer != before
+    assert holes.answer == about(plain.answer)
+    assert holes.answer != about(before)

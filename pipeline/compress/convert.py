@@ -11,6 +11,7 @@ import numpy as np
 from models.stack import keras, tf
 from pipeline.compress import flatbuffer
 from pipeline.compress.calibration import MinMax, Ranges
+from pipeline.compress.compaction import compacted
 from pipeline.errors import ExportError
 from pipeline.predictors import named
 
@@ -97,9 +98,9 @@ def divided(trunk: keras.Model, task: Task) -> tuple[keras.Model, Callable[[byte
     """
     tail = decoding(task, trunk)
     if operations(tail) <= FIXED_RANGE_OPERATIONS:
-        return task.serving_model(trunk), runnable
+        return task.serving_model(trunk), lambda content: runnable(compacted(content))
     tail_file = tflite_file(tail)
-    return trunk, lambda content: runnable(flatbuffer.join(content, tail_file))
+    return trunk, lambda content: runnable(compacted(flatbuffer.join(content, tail_file)))
 
 
 def runnable(content: bytes) -> bytes:
@@ -169,7 +170,8 @@ def with_input_output(content: bytes, dtype: str) -> bytes:
     reading, giving = flatbuffer.border_operators(content)
     inputs = dtype if reading <= {"QUANTIZE"} else "float32"
     outputs = dtype if giving <= {"DEQUANTIZE"} else "float32"
-    return bytes(modify_model_io_type(content, getattr(tf, inputs), getattr(tf, outputs)))
+    # TensorFlow's function writes the file anew, with every equal vector as often as it is used.
+    return compacted(bytes(modify_model_io_type(content, getattr(tf, inputs), getattr(tf, outputs))))
 
 
 def int16x8_file(model: keras.Model, pictures: np.ndarray) -> bytes:

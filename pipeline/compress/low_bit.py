@@ -16,7 +16,6 @@ import numpy as np
 from models.backbones import NORMALISE
 from models.stack import keras
 from pipeline.compress import convert
-from pipeline.compress.compaction import compacted
 from pipeline.compress.layer_choice import kept_layers
 from pipeline.compress.packing import PackedWeights, store_packed
 from pipeline.errors import ExportError
@@ -248,10 +247,9 @@ def _taken_out(layer: LowBitWeights, bits: int) -> PackedWeights:
 
 def packed_file(job: CompressionJob, model: Shipped) -> bytes:
     """A `.tflite` that computes in float32 with packed weights."""
-    content = convert.with_decoding(
+    return convert.with_decoding(
         model.network, job.task, lambda network: _with_packed(convert.tflite_file(network), model.weights)
     )
-    return compacted(content)
 
 
 def packed_int8_file(job: CompressionJob, model: Shipped, input_output: str) -> bytes:
@@ -261,7 +259,7 @@ def packed_int8_file(job: CompressionJob, model: Shipped, input_output: str) -> 
         job.task,
         lambda network: _with_packed(convert.int8_file(network, job.calibration), model.weights),
     )
-    return compacted(convert.with_input_output(content, input_output))
+    return convert.with_input_output(content, input_output)
 
 
 def _with_packed(content: bytes, weights: Sequence[PackedWeights]) -> bytes:

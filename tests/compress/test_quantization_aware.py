@@ -9,6 +9,7 @@ import pytest
 from models.backbones import MobileNet, MobileNetV2
 from models.graphs import with_float_input
 from models.preprocess import PictureFormat
+from models.rewire import copy, rewired_model
 from models.stack import keras, tf
 from pipeline.compress import CompressionJob, convert
 from pipeline.compress.inspect import inspect_content

@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("pipeline.preview", "pipeline.limits", "pipeline.sweep"),
     ),
     ("pipeline.config", "pipeline.yaml_file", "pipeline.setting_types"),
-    ("pipeline.stages", "pipeline.ownership", "pipeline.sweep_stage", "pipeline.preflight"),
+    ("pipeline.stages", "pipeline.ownership", "pipeline.sweep_stage", "pipeline.preflight", "pipeline.before_training"),
     (
         *(
             "pipeline.cli",

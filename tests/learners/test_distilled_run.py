@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import stages
+from pipeline import before_training, stages
 from pipeline.config import Config, load
 from pipeline.errors import ConfigError, RunError
 from pipeline.opening import opened
@@ -67,7 +67,7 @@ def test_a_student_is_trained_compressed_and_its_page_names_the_teacher(folder: 
     assert f"<dt>teacher</dt><dd>{teacher}: small_resnet, " in page
     assert (run.variants / "int8_qat" / "model.tflite").stat().st_size > 1000
     assert json.loads((run.variants / "int8_qat" / "variant.json").read_text())["distillation"]["label_weight"] == 1.0
-    speeds = stages.profile(config, run, seconds=1.0)
+    speeds = before_training.profile(config, run, seconds=1.0)
     assert speeds.stages[-1].kind == "compute"
 
 

@@ -6,12 +6,12 @@ JSON indents by one.
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pybase64
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from grpc import StatusCode
@@ -159,7 +159,7 @@ def _scalars(name: str, tensor: TensorProto, level: int) -> tuple[list[bytes], l
 
 def _string(value: bytes, name: str, level: int) -> bytes:
     if name.endswith(BYTES_SUFFIX):
-        return _object({"b64": quoted(base64.b64encode(value))}, level)
+        return _object({"b64": quoted(pybase64.b64encode(value))}, level)
     return quoted(value)
 
 

@@ -6,7 +6,6 @@ way is then read value by value, in TF Serving's order, so that the error is the
 
 from __future__ import annotations
 
-import binascii
 import math
 import re
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import pybase64
 from grpc import StatusCode
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.framework.tensor_pb2 import TensorProto
@@ -100,13 +100,13 @@ def scalars_of(value: Any, dtype: int, shape: Sequence[int], level: int = 0) -> 
 def from_base64(text: str | bytes) -> bytes | None:
     """What Abseil makes of base64: it skips white space and asks for no padding. None where it refuses."""
     try:
-        return binascii.a2b_base64(text, strict_mode=True)
+        return pybase64.b64decode(text, validate=True)
     except ValueError:
         found = _BASE64.fullmatch(b"".join(as_bytes(text).split()))
     if found is None or len(found[1]) % 4 not in _NUM_PADDING:
         return None
     padding = _NUM_PADDING[len(found[1]) % 4]
-    return binascii.a2b_base64(found[1] + b"=" * padding) if len(found[2]) in (0, padding) else None
+    return pybase64.b64decode(found[1] + b"=" * padding) if len(found[2]) in (0, padding) else None
 
 
 def decoded(value: Any) -> bytes:
