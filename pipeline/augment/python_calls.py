@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-ALIGNMENT = 64
-"""Bytes: TensorFlow uses an array of Python's as it is where it begins at a multiple of so many, and copies others."""
 QUIET = 0.2
 """Seconds without a call after which none is expected."""
 LONGEST_WAIT = 30.0
@@ -71,14 +69,6 @@ def as_written(function: Callable[Arguments, Result]) -> Callable[Arguments, Res
         return tf.autograph.experimental.do_not_convert(function)(*arguments, **options)
 
     return call
-
-
-def empty_pictures(shape: Sequence[int]) -> np.ndarray:
-    """An array for a result of `in_python`, uint8 of any content, that TensorFlow need not copy."""
-    size = int(np.prod(shape))
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].reshape(shape)
 
 
 def in_python(function: Callable[..., np.ndarray], inputs: Sequence[tf.Tensor], dtype: tf.DType) -> tf.Tensor:

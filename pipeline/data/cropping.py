@@ -23,7 +23,7 @@ from pipeline.augment import Augmentation, RandomResizedCrop, plan, random
 from pipeline.augment.base import PictureShape
 from pipeline.augment.fill import AnyFill, NearestFill
 from pipeline.augment.opencv_engine import OpenCV, bilinear
-from pipeline.augment.python_calls import as_written, empty_pictures, in_python
+from pipeline.augment.python_calls import as_written, in_python
 from pipeline.augment.windows import apply_window
 from pipeline.data.example import EPOCH, ID, IMAGE, Example
 from pipeline.data.jpeg import START, frame_size
@@ -105,7 +105,7 @@ def decode_warped(
     warp = bilinear(target, fill)
 
     def run(pictures: np.ndarray, sizes: np.ndarray, windows: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-        results, needed = empty_pictures((len(pictures), *format.shape)), parts(sizes, windows, matrices, target)
+        results, needed = np.empty((len(pictures), *format.shape), np.uint8), parts(sizes, windows, matrices, target)
         for result, picture, ratio, part, matrix in zip(results, pictures, *needed, strict=True):
             encoded = isinstance(picture, bytes)
             smaller = decoded(picture, format.channels, ratio) if encoded else shrunk(picture, ratio)
