@@ -11,7 +11,7 @@ from models.stack import tf
 from pipeline.augment import bank, opencv_shapes
 from pipeline.augment.engines import Engine
 from pipeline.augment.fill import AnyFill, ConstantFill
-from pipeline.augment.python_calls import empty_pictures, in_python
+from pipeline.augment.python_calls import in_python
 from pipeline.augment.shapes import Shapes
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ def filled(fill: Callable[..., None], shape: Sequence[int], *inputs: tf.Tensor) 
     """What `fill` (result, one entry of each input) writes for each example, uint8 [B,*shape]."""
 
     def run(*arrays: np.ndarray) -> np.ndarray:
-        results = empty_pictures((len(arrays[0]), *shape))
+        results = np.empty((len(arrays[0]), *shape), np.uint8)
         for result, *arguments in zip(results, *arrays, strict=True):
             fill(result, *arguments)
         return results
