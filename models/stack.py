@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
 DEFAULTS = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
 """What TensorFlow is told where the environment says nothing. oneDNN it turns on by itself only where a processor has
-AVX512-VNNI or the like; with AVX2 alone a small residual network trains 2.5 times as fast with it, and all machines then
-compute with the same kernels."""
+AVX512-VNNI or the like; with AVX2 alone a small residual network trains 2.5 times as fast with it, and all machines
+then compute with the same kernels."""
 
 
 def prefer_legacy_keras() -> None:
