@@ -5,7 +5,7 @@ ARG BASE=cpu
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim AS build-cpu
-ENV EXTRAS=""
+ENV EXTRAS="[full]"
 FROM python:${PYTHON}-slim AS build-gpu
 ENV EXTRAS="[gpu]"
 

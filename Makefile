@@ -13,7 +13,7 @@ BASE ?= cpu
 
 $(VENV)/.installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[full]'
 	touch $@
 
 $(VENV)/.developer: $(VENV)/.installed

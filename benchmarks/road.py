@@ -65,8 +65,8 @@ def timed(work: Callable[[], Any]) -> float:
 def installation(folder: Path) -> None:
     """What `make demo` does in a fresh checkout."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--constraint", "constraints.txt", "--editable", "."]
-    subprocess.run(pip, check=True, cwd=measure.ROOT)
+    pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--constraint", "constraints.txt"]
+    subprocess.run([*pip, "--editable", ".[full]"], check=True, cwd=measure.ROOT)
 
 
 def stages(folder: Path, overrides: Sequence[str]) -> dict[str, float]:

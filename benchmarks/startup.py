@@ -40,7 +40,7 @@ def convoy() -> str:
     """The installed command that belongs to this Python."""
     command = shutil.which("convoy", path=Path(sys.executable).parent)
     if command is None:
-        sys.exit(f"There is no convoy beside {sys.executable}. Install it there: pip install --editable .")
+        sys.exit(f"There is no convoy beside {sys.executable}. Install it there: pip install --editable '.[full]'")
     return command
 
 

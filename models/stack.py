@@ -13,9 +13,19 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
-ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-"""TensorFlow turns oneDNN on by itself only where a processor has AVX512-VNNI or the like; with AVX2 alone a small
-residual network trains 2.5 times as fast with it, and all machines then compute with the same kernels."""
+DEFAULTS = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
+"""What TensorFlow is told where the environment says nothing. oneDNN it turns on by itself only where a processor has
+AVX512-VNNI or the like; with AVX2 alone a small residual network trains 2.5 times as fast with it, and all machines
+then compute with the same kernels."""
+
+
+def prefer_legacy_keras() -> None:
+    """Chooses Keras 2 for this process, where nothing else was chosen and TensorFlow has not been imported.
+
+    Another choice is an error only where TensorFlow is then used: settings alone do not need it.
+    """
+    if LEGACY_KERAS not in os.environ and "tensorflow" not in sys.modules:
+        require_legacy_keras()
 
 
 def require_legacy_keras() -> None:
@@ -32,17 +42,22 @@ def require_legacy_keras() -> None:
             f"Set {LEGACY_KERAS}=1 in the environment, or import Convoy before TensorFlow."
         )
     os.environ[LEGACY_KERAS] = "1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault(ONEDNN, "1")
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
 
 
 class LazyModule:
-    """A stand-in for a module that is imported when the first attribute is asked for."""
+    """A stand-in for a module that is imported when the first attribute is asked for.
+
+    Raises:
+        ImportError: then, where Keras 3 was chosen for this process.
+    """
 
     def __init__(self, name: str):
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
+        require_legacy_keras()
         value = self.__dict__[attribute] = getattr(importlib.import_module(self._name), attribute)
         return value
 

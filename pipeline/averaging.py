@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
-import tf_keras as keras
+from models.stack import keras, tf
 
 
 class AveragedWeights(tf.Module):

@@ -12,7 +12,25 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 from typer.exceptions import Abort, TyperException
 
+import models as models  # chooses Keras 2 before a verb imports TensorFlow
 from pipeline import console
+from pipeline.cli_options import (
+    Authority,
+    Certificate,
+    ConfigPath,
+    DrawnTo,
+    Key,
+    ModelName,
+    Overrides,
+    Pictures,
+    PredictedBy,
+    Resume,
+    RunFolder,
+    ServerUrl,
+    Timeout,
+    refuse_without_server,
+    required_files,
+)
 from pipeline.command import app, verb
 from pipeline.console import Level, terminal
 from pipeline.errors import ConfigError, ConvoyError, Interrupted
@@ -23,25 +41,6 @@ if TYPE_CHECKING:
 
 FAULT = 70
 """Exit code of a fault in Convoy itself (EX_SOFTWARE of sysexits.h)."""
-
-ConfigPath = Annotated[
-    Path,
-    typer.Argument(metavar="CONFIG", parser=location, help="A YAML file, or the folder of an earlier Run."),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Settings that go before the file's, such as train.epochs=3."),
-]
-RunFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--run",
-        metavar="DIR",
-        parser=location,
-        help="The Run folder, or its URL. Default: the configuration's `run`, else runs/NAME.",
-    ),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Continue the training that was stopped in this Run.")]
 
 
 @verb
@@ -182,27 +181,29 @@ def profile(
 
 @verb
 def predict(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN_OR_EXPORT", parser=location, help="A Run, a SavedModel folder, a .tflite file, or its URL."
-        ),
-    ],
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILES", parser=location, help="Pictures, or folders of them, or URLs.")
-    ],
-    draw: Annotated[
-        Path | None,
-        typer.Option(
-            "--draw", metavar="FOLDER", parser=location, help="Also write the pictures with their answers drawn on."
-        ),
-    ] = None,
+    model: PredictedBy,
+    files: Pictures = None,
+    draw: DrawnTo = None,
+    server: ServerUrl = None,
+    model_name: ModelName = None,
+    authority: Authority = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    timeout: Timeout = 30.0,
 ) -> None:
     """Answer for pictures: a table, JSON, or pictures with the answer drawn on."""
     from pipeline import predict as prediction
-    from pipeline.config import regions_beside
 
-    answers = prediction.predict(model, files, regions_beside(model))
+    if server:
+        from pipeline.predict_server import Server, predict_on
+
+        asked = Server(server, model_name, authority, certificate, key, timeout)
+        answers = predict_on(asked, [model, *(files or ())])
+    else:
+        from pipeline.config import regions_beside
+
+        refuse_without_server(model=model_name, authority=authority, certificate=certificate, key=key)
+        answers = prediction.predict(model, required_files(files), regions_beside(model))
     if draw:
         prediction.draw(answers, draw)
     terminal.answer({"predictions": [answer.as_document() for answer in answers]}, prediction.as_table(answers))
@@ -365,6 +366,9 @@ def schema() -> None:
 
     terminal.configure(terminal.level, as_json=True)
     terminal.answer(json_schema(Config), "")
+
+
+from pipeline import cli_serving as cli_serving, cli_rollout as cli_rollout  # noqa: E402, I001, last in --help
 
 
 def execute(arguments: Sequence[str]) -> int:

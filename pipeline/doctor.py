@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 GIB = 2**30
 FREE_DISK_GIB = 5
 TESTED_PYTHON = "3.11"
+WHOLE = "full"
+"""The extra of all that the client does not need."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 State = Literal["ok", "note", "wrong"]
@@ -91,18 +93,21 @@ def _packages() -> Iterator[Finding]:
         )
         return
     yield Finding("convoy", "ok", version("convoy"))
+    by_name.pop("convoy", None)  # extras ask for each other by this name
+    whole = _installed("tensorflow") is not None
     for requirement in reversed(by_name.values()):
-        yield _package(requirement)
+        if whole or _extra(requirement) != WHOLE:
+            yield _package(requirement)
 
 
 def _package(requirement: Requirement) -> Finding:
     name, extra = requirement.name, _extra(requirement)
     found = _installed(name)
+    if found is None and extra in ("", WHOLE):
+        return Finding(name, "wrong", "not installed", f"pip install '{name}{requirement.specifier}'")
     if found is None:
-        advice = (
-            f"Only for the extra `{extra}`: pip install 'convoy[{extra}]'" if extra else f"pip install '{requirement}'"
-        )
-        return Finding(name, "note" if extra else "wrong", "not installed", advice)
+        advice = f"Only for the extra `{extra}`: pip install 'convoy[{extra}]'"
+        return Finding(name, "note", "not installed", advice)
     if not requirement.specifier.contains(found, prereleases=True):
         return Finding(
             name, "note", found, f"Tested with {requirement.specifier}: pip install '{name}{requirement.specifier}'"
@@ -117,6 +122,10 @@ def _extra(requirement: Requirement) -> str:
 
 
 def _keras() -> Iterator[Finding]:
+    if _installed("tensorflow") is None:
+        advice = f"Without it only the client works, and `convoy predict --server`: pip install 'convoy[{WHOLE}]'"
+        yield Finding("TensorFlow", "wrong", "not installed", advice)
+        return
     from models.stack import keras, require_legacy_keras
 
     try:
@@ -127,6 +136,8 @@ def _keras() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
+    if _installed("tensorflow") is None:
+        return
     from models.stack import tf
 
     try:

@@ -8,6 +8,7 @@ ConvoyError            1   anything below, and nothing else
 ├── VerificationError  6   an export misses its limits: not blessed
 ├── RunError           7   a Run folder cannot be used (another configuration, a stage missing, a damaged checkpoint)
 ├── StorageError       8   the disk is full or cannot be written
+├── ServerError        9   a server cannot be reached, or refuses what it was asked (serving/remote/errors.py)
 └── Interrupted        130 stopped by Ctrl-C or SIGTERM; the Run can be resumed
 
 A message says what was passed, what was expected, and how to fix it.
@@ -75,6 +76,23 @@ class StorageError(ConvoyError):
     """The disk is full or cannot be written."""
 
     exit_code = 8
+
+
+class ServerError(ConvoyError):
+    """A server cannot be reached, or refuses what it was asked.
+
+    Args:
+        message: what was asked of which server, what it answered, and what to do.
+        code: of the status, as gRPC names it, such as `UNAVAILABLE`.
+        said: the server's own words; empty where it said nothing.
+    """
+
+    exit_code = 9
+
+    def __init__(self, message: str, code: str = "UNKNOWN", said: str = ""):
+        super().__init__(message)
+        self.code = code
+        self.said = said
 
 
 class Interrupted(ConvoyError):

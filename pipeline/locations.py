@@ -15,6 +15,7 @@ from typing import IO, Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator
 
+import models as models  # chooses Keras 2 before etils imports TensorFlow
 from pipeline.errors import ConfigError
 
 URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://")

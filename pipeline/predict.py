@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline import drawing
 from pipeline.data.missing import MissingRegions
-from pipeline.data.pictures import BadPicture, stored_picture
+from pipeline.data.pictures import BadPicture, StoredPicture, stored_picture
 from pipeline.data.sources.base import files_below, is_picture, shortened
 from pipeline.errors import DataError
 from pipeline.files import write_file
@@ -64,7 +64,7 @@ def predict(model: Path, files: Sequence[Path], regions: MissingRegions | None =
 
     with fetched(model) as local:
         task = task_of(local)
-        pictures = [_read(file, regions or MissingRegions()) for file in _all_files(files)]
+        pictures = [read(file, regions or MissingRegions(), stored_picture) for file in all_files(files)]
         predictor = open_predictor(model_files(local))
     readable = [index for index, (_, data, _) in enumerate(pictures) if data]
     answers: dict[int, Mapping[str, Any]] = {}
@@ -125,7 +125,12 @@ def drawn(picture: bytes, text: str) -> bytes:
     return drawing.png(drawing.with_caption(drawing.enlarged(original, DRAWN_AT_LEAST), text))
 
 
-def _all_files(files: Sequence[Path]) -> list[Path]:
+def all_files(files: Sequence[Path]) -> list[Path]:
+    """Every picture that is meant by paths of pictures and of folders of them.
+
+    Raises:
+        DataError: a file does not exist, or a folder holds no picture.
+    """
     found: list[Path] = []
     for file in files:
         if file.is_dir():
@@ -140,11 +145,11 @@ def _all_files(files: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _read(file: Path, regions: MissingRegions) -> tuple[Path, bytes, str]:
-    """(file, bytes as they would be stored for training, why not)."""
+def read(file: Path, regions: MissingRegions, normalise: Callable[[bytes], StoredPicture]) -> tuple[Path, bytes, str]:
+    """(File, bytes as they would be stored for training, why not)."""
     try:
         data = file.read_bytes()
-        return file, regions.filled(stored_picture(data), data, None).data, ""
+        return file, regions.filled(normalise(data), data, None).data, ""
     except (BadPicture, OSError) as error:
         return file, b"", str(error)
 

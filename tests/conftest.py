@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import models as models  # chooses Keras 2 before a test imports TensorFlow
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 VERBS = (
     "run", "prepare", "train", "evaluate", "compress", "export", "verify", "report",
     "predict", "preview", "profile", "init", "doctor", "data-service", "describe", "schema",
+    "serve",
 )  # fmt: skip
 CONFIG = "data: {source: digits}\ntask: {kind: classification}\n"
 

@@ -25,6 +25,7 @@ def test_examine_finds_this_environment_able_to_work() -> None:
         ("pydantic>=2", "ok", ""),
         ("pydantic<1", "note", "pip install 'pydantic<1'"),
         ("no-such-package>=1", "wrong", "pip install 'no-such-package>=1'"),
+        ('no-such-package>=1; extra == "full"', "wrong", "pip install 'no-such-package>=1'"),
         ('no-such-package; extra == "test"', "note", "pip install 'convoy[test]'"),
     ],
 )

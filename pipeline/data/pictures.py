@@ -20,12 +20,12 @@ The one damage that is not seen is inside a JPEG's compressed pixels, where both
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from models.stack import tf
 from pipeline.data.jpeg import START, whole_jpeg
 
 JPEG_QUALITY = 95
@@ -82,6 +82,17 @@ def stored_picture(picture: bytes | np.ndarray) -> StoredPicture:
     Raises:
         BadPicture: it is empty, truncated, undecodable or of a kind without a fixed range.
     """
+    return _normalised(picture, _decoded_size)
+
+
+def picture_to_send(picture: bytes | np.ndarray) -> StoredPicture:
+    """As `stored_picture`, without TensorFlow: what is kept as it is has only its head looked at, since the server that
+    it is sent to decodes it."""
+    return _normalised(picture, _declared_size)
+
+
+def _normalised(picture: bytes | np.ndarray, size_of: Callable[[bytes], tuple[int, int]]) -> StoredPicture:
+    """`size_of` gives height and width of an encoded picture that is kept, or refuses it."""
     if isinstance(picture, np.ndarray):
         return _from_pixels(picture)
     if not picture:
@@ -92,9 +103,14 @@ def stored_picture(picture: bytes | np.ndarray) -> StoredPicture:
     opened = _opened(picture)
     why = _why_not_kept(opened, picture)
     if why is None:
-        height, width = (jpeg.height, jpeg.width) if jpeg else _decoded_size(picture)
+        height, width = (jpeg.height, jpeg.width) if jpeg else size_of(picture)
         return StoredPicture(picture, height, width, 1 if opened.mode in GREY_MODES else 3, "kept")
     return _encoded(_upright(opened, picture), _was_lossy(opened.format, picture), why)
+
+
+def _declared_size(data: bytes) -> tuple[int, int]:
+    picture = _opened(data)
+    return picture.height, picture.width
 
 
 def _from_pixels(pixels: np.ndarray) -> StoredPicture:
@@ -172,6 +188,8 @@ def _orientation(picture: Any) -> int | None:
 
 def _decoded_size(data: bytes) -> tuple[int, int]:
     """Height and width, by TensorFlow's own decoder: what it cannot decode to the end must not be stored."""
+    from models.stack import tf
+
     try:
         return tuple(tf.io.decode_image(data, channels=3, expand_animations=False).shape[:2])
     except tf.errors.InvalidArgumentError as error:

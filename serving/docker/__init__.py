@@ -1,0 +1,1 @@
+"""TF Serving on one machine, with Docker Compose."""

@@ -1,0 +1,1 @@
+"""TF Serving in Kubernetes, alone or through KServe."""

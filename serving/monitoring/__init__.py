@@ -1,0 +1,1 @@
+"""Alerts and a dashboard over the metrics that TF Serving shows."""
