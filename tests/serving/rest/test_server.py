@@ -187,6 +187,7 @@ def test_gzip(port: int) -> None:
         (gzip.compress(BODY)[:-8] + b"\0" * 8, "no intact gzip"),
         (gzip.compress(b"[" * (100 * 2**20 + 1), 1), f"more than {100 * 2**20} bytes"),
     ],
+    ids=["empty", "no gzip", "cut short", "something behind", "wrong checksum", "too large unpacked"],
 )
 def test_a_gzip_that_cannot_be_used_is_an_empty_document(port: int, body: bytes, reason: str) -> None:
     reply = ask(port, "POST", PREDICT, body, {"Content-Encoding": "gzip"})
