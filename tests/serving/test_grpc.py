@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -266,12 +267,20 @@ def test_health_tells_that_it_serves(main_server: Running) -> None:
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
 
+def request_counts(running: Running) -> dict[str, int]:
+    """Status -> how many requests for id_int64 ended so; other tests may have asked the same server."""
+    text = running.server._core.metrics_text().decode()
+    found = re.findall(r'^:tensorflow:serving:request_count{model_name="id_int64",status="(\w+)"} (\d+)', text, re.M)
+    return {status: int(count) for status, count in found}
+
+
 def test_requests_are_counted(main_server: Running) -> None:
+    before = request_counts(main_server)
     main_server.predict("id_int64", default=np.array([1], np.int64))
     refused(main_server.prediction.Predict, predict_request("id_int64", "nope"), Code.FAILED_PRECONDITION)
+    after = request_counts(main_server)
+    assert {status: after[status] - before.get(status, 0) for status in after} == {"OK": 1, "FAILED_PRECONDITION": 1}
     text = main_server.server._core.metrics_text().decode()
-    assert ':tensorflow:serving:request_count{model_name="id_int64",status="OK"} 1.0' in text
-    assert ':tensorflow:serving:request_count{model_name="id_int64",status="FAILED_PRECONDITION"} 1.0' in text
     labels = 'API="Predict",entrypoint="GRPC",le="10.0",model_name="id_int64"'
     assert f":tensorflow:serving:request_latency_bucket{{{labels}}}" in text
     assert "_created" not in text and "request_count_total" not in text
