@@ -44,19 +44,19 @@ def pixels(size: int = SIZE) -> np.ndarray:
 
 
 def network(kind: str, size: int = SIZE, **options: Any) -> keras.Model:
-    """As keras.applications builds it, its own normalisation layers included, with weights that no other has.
-
-    They lie close to 1 where they multiply: further out, eighty layers make a thousandfold of any rounding.
-    """
+    """As keras.applications builds it, its own normalisation layers included, with weights that no other has."""
     function = getattr(applications, BACKBONES[kind].members[kind].application)
     model = function(input_shape=(size, size, 3), include_top=False, weights=None, **options)
     draw = np.random.default_rng(1)
     for weight in model.weights:
         name = weight.name.split("/")[-1].split(":")[0]
         if name in ("gamma", "moving_variance", "variance"):
-            weight.assign(draw.uniform(0.8, 1.2, weight.shape))
+            weight.assign(draw.uniform(0.5, 1.5, weight.shape))
         elif name in ("beta", "bias", "moving_mean", "mean"):
             weight.assign(draw.normal(0, 0.1, weight.shape))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with what was there when it was built, until it is told
     return model
 
 
