@@ -368,7 +368,7 @@ def schema() -> None:
     terminal.answer(json_schema(Config), "")
 
 
-from pipeline import cli_serving as cli_serving, cli_rollout as cli_rollout  # noqa: E402, I001, last in --help
+from pipeline import cli_data as cli_data, cli_serving as cli_serving, cli_rollout as cli_rollout  # noqa: E402, I001
 
 
 def execute(arguments: Sequence[str]) -> int:

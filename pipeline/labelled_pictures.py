@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipeline import console
-from pipeline.data.example import ID, IMAGE, LABEL, LABELS, VALUE, RawExample
+from pipeline.data.example import ID, IMAGE, LABEL, LABELS, VALUE, RawExample, content_of
 from pipeline.data.pictures import BadPicture, picture_to_send
 from pipeline.data.sources.base import files_below, is_picture, shortened
 from pipeline.data.store import CONTENT, Store
@@ -171,7 +171,7 @@ def _labels(example: RawExample, task: Task) -> dict[str, Any]:
 
 
 def _encoded(image: Any) -> bytes:
-    return picture_to_send(image.read_bytes() if isinstance(image, Path) else image).data
+    return picture_to_send(content_of(image)).data
 
 
 def _spread(count: int, most: int) -> Iterator[int]:

@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *(
             "pipeline.cli",
+            "pipeline.cli_data",
             "pipeline.cli_options",
             "pipeline.cli_serving",
             "pipeline.cli_serve_options",
