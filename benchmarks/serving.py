@@ -9,7 +9,7 @@ in-process computing are processes of their own on the same cores; only one side
     reload      requests answered during version switches / all of them
     sigterm     requests answered or refused when the server is stopped under load / all of them
 
-The peer needs CONVOY_PEERS_PYTHON (`make bench` sets it up).
+The peer needs CONVOY_PEERS_PYTHON (`make bench` sets it up). All parts take a quarter of an hour, `reload` half of it.
 """
 
 from __future__ import annotations
