@@ -15,6 +15,7 @@ from typer.exceptions import Abort, TyperException
 import models as models  # chooses Keras 2 before a verb imports TensorFlow
 from pipeline import console
 from pipeline.cli_options import (
+    Attempts,
     Authority,
     Certificate,
     ConfigPath,
@@ -190,6 +191,7 @@ def predict(
     certificate: Certificate = None,
     key: Key = None,
     timeout: Timeout = 30.0,
+    attempts: Attempts = 6,
 ) -> None:
     """Answer for pictures: a table, JSON, or pictures with the answer drawn on."""
     from pipeline import predict as prediction
@@ -197,7 +199,7 @@ def predict(
     if server:
         from pipeline.predict_server import Server, predict_on
 
-        asked = Server(server, model_name, authority, certificate, key, timeout)
+        asked = Server(server, model_name, authority, certificate, key, timeout, attempts)
         answers = predict_on(asked, [model, *(files or ())])
     else:
         from pipeline.config import regions_beside
@@ -368,7 +370,8 @@ def schema() -> None:
     terminal.answer(json_schema(Config), "")
 
 
-from pipeline import cli_serving as cli_serving, cli_rollout as cli_rollout  # noqa: E402, I001, last in --help
+from pipeline import cli_serving as cli_serving, cli_rollout as cli_rollout, cli_load as cli_load  # noqa: E402, I001, last in --help
+from pipeline import cli_requests as cli_requests  # noqa: E402
 
 
 def execute(arguments: Sequence[str]) -> int:
