@@ -34,10 +34,10 @@ $(VENV)-beam/.installed: Makefile $(VENV)/.developer
 	$(VENV)-beam/bin/pip install --quiet apache-beam~=2.77.0
 	touch $@
 
-# What Convoy's augmentation and its files are measured against.
+# What Convoy's augmentation, its files and its server are measured against.
 $(VENV)-peers/.installed: Makefile
 	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/pip install --quiet albumentations~=2.0 grain~=0.2.18 onnxruntime~=1.32 onnx~=1.23
+	$(VENV)-peers/bin/pip install --quiet albumentations~=2.0 grain~=0.2.18 onnxruntime~=1.32 onnx~=1.23 'fastapi~=0.165'
 	touch $@
 
 demo: $(VENV)/.installed

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import measure
+from benchmarks.serving_clients import NO_ANSWER, REFUSED, RestClient
 from benchmarks.serving_fuzz_inputs import GRPC_METHODS, bodies, heads, messages, save_model, structured
+from benchmarks.serving_processes import Server, served
 
-FAULTS = ("500", "503", "UNKNOWN", "INTERNAL", "UNAVAILABLE", "no answer")
+FAULTS = ("500", "503", "UNKNOWN", "INTERNAL", "UNAVAILABLE", REFUSED, NO_ANSWER)
 UNREADABLE = "Exception deserializing request!"
 """What gRPC itself says, as INTERNAL, of bytes that are no message: no fault of the server's."""
 CLIENTS = 4
@@ -60,42 +60,13 @@ class Found:
         return sum(self.statuses[status] for status in FAULTS)
 
 
-@dataclass(frozen=True)
-class Server:
-    """The server under test."""
-
-    process: subprocess.Popen[str]
-    grpc_port: int
-    rest_port: int
-
-    @property
-    def memory(self) -> int:
-        """Resident bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) * 1024
-
-
-class RestClient:
-    """One connection, opened again whenever the server has closed it."""
-
-    def __init__(self, port: int):
-        self._port = port
-        self._socket: socket.socket | None = None
+class RestFuzzer(RestClient):
+    """A client that sends anything."""
 
     def ask(self, request: bytes) -> str:
-        """The status of the answer to a whole request."""
-        for attempt in range(2):
-            if self._socket is None:
-                self._socket = socket.create_connection(("127.0.0.1", self._port), SECONDS)
-            try:
-                self._socket.sendall(request)
-                status = self._read(self._socket)
-            except OSError:
-                status = ""
-            if status or attempt:
-                return status or "no answer"
-            self.close()  # closed by the server after the answer before
-        raise AssertionError("unreachable")
+        """The status of the answer to a whole request; sent again where the server closed after the answer before."""
+        status = super().ask(request)
+        return super().ask(request) if status == NO_ANSWER else status
 
     def shout(self, data: bytes) -> str:
         """The status that bytes get which may be no whole request, `closed` where they get none."""
@@ -107,29 +78,8 @@ class RestClient:
             except ConnectionError:
                 return "closed"
             except TimeoutError:
-                return "no answer"
+                return NO_ANSWER
         return received[9:12].decode() or "closed"
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def _read(self, sock: socket.socket) -> str:
-        data = b""
-        while (end := data.find(b"\r\n\r\n")) < 0:
-            part = sock.recv(65536)
-            if not part:
-                return ""
-            data += part
-        head = data[:end].lower()
-        length = int(head.rpartition(b"content-length: ")[2].split(b"\r\n")[0])
-        missing = length - (len(data) - end - 4)
-        while missing > 0:
-            missing -= len(sock.recv(missing))
-        if b"connection: close" in head:
-            self.close()
-        return data[9:12].decode()
 
 
 def main() -> None:
@@ -138,7 +88,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     machine = measure.host()
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as server:
+    with echoing() as server:
         measures = [
             *judged("REST", server, arguments.inputs, lambda count, seed: rest(server, count, seed), arguments.seed),
             *judged("gRPC", server, arguments.inputs, lambda count, seed: grpc(server, count, seed), arguments.seed),
@@ -149,22 +99,12 @@ def main() -> None:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Server]:
+def echoing() -> Iterator[Server]:
     """`convoy serve` with one model, `echo`."""
-    save_model(folder / "echo" / "1")
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "serve", str(folder / "echo")]
-    command += ["--model-name", "echo", "--rest-port", "0", "--grpc-port", "0"]
-    with (folder / "log").open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(command, cwd=measure.ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        ports = re.findall(r":(\d+)", line)
-        if len(ports) != 2:
-            sys.exit(f"convoy serve did not start: {(folder / 'log').read_text(encoding='utf-8')}")
-        yield Server(process, int(ports[0]), int(ports[1]))
-    finally:
-        process.terminate()
-        process.wait(SECONDS)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(Path(folder, "echo", "1"))
+        with served(Path(folder, "echo"), "--model-name", "echo") as server:
+            yield server
 
 
 def judged(
@@ -201,7 +141,7 @@ def is_alive(server: Server) -> bool:
 def rest(server: Server, count: int, seed: int) -> Found:
     """`count` inputs over REST."""
     found = Found()
-    client = RestClient(server.rest_port)
+    client = RestFuzzer(server.rest_port)
     by_hypothesis = count // 50  # which takes its time to think of them
     structured(by_hypothesis, seed, lambda verb, body: found.add(post(client, verb, body), (verb, body)))
     client.close()
@@ -218,7 +158,7 @@ def rest(server: Server, count: int, seed: int) -> Found:
 
 def rest_at_random(server: Server, count: int, seed: int) -> list[tuple[str, Any]]:
     """Statuses, and what was sent, of changed requests and random bytes on one connection."""
-    chance, client = random.Random(seed), RestClient(server.rest_port)
+    chance, client = random.Random(seed), RestFuzzer(server.rest_port)
     found: list[tuple[str, Any]] = []
     for _ in range(count):
         if chance.random() < 0.1:
@@ -231,7 +171,7 @@ def rest_at_random(server: Server, count: int, seed: int) -> list[tuple[str, Any
     return found
 
 
-def post(client: RestClient, verb: str, body: bytes) -> str:
+def post(client: RestFuzzer, verb: str, body: bytes) -> str:
     return client.ask(HEAD % (verb.encode(), len(body)) + body)
 
 

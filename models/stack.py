@@ -13,10 +13,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
-DEFAULTS = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1"}
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+DEFAULTS = {"TF_CPP_MIN_LOG_LEVEL": "2", ONEDNN: "1"}
 """What TensorFlow is told where the environment says nothing. oneDNN it turns on by itself only where a processor has
 AVX512-VNNI or the like; with AVX2 alone a small residual network trains 2.5 times as fast with it, and all machines
 then compute with the same kernels."""
+OWN_CHOICE = "CONVOY_CHOSE_ONEDNN"
+"""Set beside it: what a process inherits is else not to be told from what its user wants."""
 
 
 def prefer_legacy_keras() -> None:
@@ -42,8 +45,24 @@ def require_legacy_keras() -> None:
             f"Set {LEGACY_KERAS}=1 in the environment, or import Convoy before TensorFlow."
         )
     os.environ[LEGACY_KERAS] = "1"
+    if ONEDNN in DEFAULTS and ONEDNN not in os.environ:
+        os.environ[OWN_CHOICE] = "1"
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+def leave_kernels_to_tensorflow() -> None:
+    """Lets TensorFlow choose in this process whether it uses oneDNN, where the environment says nothing.
+
+    For servers, which often compute one picture: where there is only AVX2, and weights are variables, oneDNN has but a
+    reference implementation for the fused convolutions of a single picture (MobileNetV2 at 224 px: 1 a second instead
+    of 26), and little to gain for small batches. Once TensorFlow is imported, this changes nothing.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    DEFAULTS.pop(ONEDNN, None)
+    if os.environ.pop(OWN_CHOICE, None):
+        os.environ.pop(ONEDNN, None)
 
 
 class LazyModule:
@@ -69,4 +88,4 @@ else:
     tf = LazyModule("tensorflow")
     keras = LazyModule("tf_keras")
 
-__all__ = ["LazyModule", "keras", "require_legacy_keras", "tf"]
+__all__ = ["LazyModule", "keras", "leave_kernels_to_tensorflow", "require_legacy_keras", "tf"]

@@ -71,7 +71,13 @@ Key = Annotated[
     Path | None, typer.Option("--key", metavar="FILE", help="With --server and mTLS: PEM of this client's key.")
 ]
 Timeout = Annotated[
-    float, typer.Option("--timeout", metavar="SECONDS", min=0.001, help="With --server: for one request.")
+    float,
+    typer.Option(
+        "--timeout", metavar="SECONDS", min=0.001, help="With --server: for one request, repetitions included."
+    ),
+]
+Attempts = Annotated[
+    int, typer.Option("--attempts", min=1, help="With --server: how often a request is sent while it is unavailable.")
 ]
 
 

@@ -60,9 +60,30 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Of Tensor
 MaxMessage = Annotated[int, typer.Option("--max-message-bytes", min=1, max=2**31 - 1, help="Longest gRPC message.")]
 MaxBody = Annotated[int, typer.Option("--max-body-bytes", min=1, help="Longest REST body.")]
 RestTimeout = Annotated[int, typer.Option("--rest-timeout-ms", min=1, help="Then a REST request is answered with 504.")]
+RestThreads = Annotated[int, typer.Option("--rest-threads", min=1, help="REST requests that are worked on at once.")]
+GrpcThreads = Annotated[int, typer.Option("--grpc-threads", min=1, help="gRPC requests that are worked on at once.")]
+HeaderSeconds = Annotated[
+    float, typer.Option("--rest-header-seconds", min=0.001, help="A client of REST may take for its headers.")
+]
+BodySeconds = Annotated[
+    float, typer.Option("--rest-body-seconds", min=0.001, help="And for its body, beside a second for each kB.")
+]
+IdleSeconds = Annotated[int, typer.Option("--rest-idle-seconds", min=1, help="A connection stays without a request.")]
 RestCors = Annotated[bool, typer.Option("--rest-cors", help="Let pages of other origins ask over REST.")]
 SslConfig = Annotated[Path | None, _file("--ssl-config", "TLS for gRPC: a text SSLConfig.")]
 TlsKey = Annotated[Path | None, _file("--tls-key", "TLS for gRPC: the key, PEM.")]
 TlsCertificate = Annotated[Path | None, _file("--tls-certificate", "TLS for gRPC: the certificate, PEM.")]
 TlsClientCa = Annotated[Path | None, _file("--tls-client-ca", "mTLS: only clients that this authority signed.")]
 DrainSeconds = Annotated[float, typer.Option("--drain-seconds", min=0, help="For accepted requests, when stopped.")]
+RequestLog = Annotated[
+    Path | None,
+    typer.Option(
+        "--request-log", metavar="FOLDER", help="Keep a share of the pictures that are asked, with their answers."
+    ),
+]
+LogShare = Annotated[float, typer.Option("--log-share", min=0, max=1, help="Of the requests that are logged.")]
+LogLimit = Annotated[
+    float, typer.Option("--log-limit-gib", min=0.001, help="Of the request log; the oldest shards are removed.")
+]
+LogShardMib = Annotated[float, typer.Option("--log-shard-mib", min=0.001, help="A shard this large is finished.")]
+LogShardMinutes = Annotated[float, typer.Option("--log-shard-minutes", min=0.001, help="And one this old.")]

@@ -13,6 +13,13 @@ from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from serving.local.server import Ports
+    from serving.request_log.recorder import Recorder
+
+NO_SERVER_OPTIONS = (
+    *("model", "model_name", "variant", "header_seconds", "body_seconds", "idle_seconds"),
+    *("request_log", "log_share", "log_limit_gib", "log_shard_mib", "log_shard_minutes"),
+)
+"""Parameters of `serve` that are no fields of ServerOptions."""
 
 
 @verb
@@ -38,27 +45,55 @@ def serve(
     max_message_bytes: given.MaxMessage = 2**31 - 1,
     max_body_bytes: given.MaxBody = 256 * 2**20,
     rest_timeout_ms: given.RestTimeout = 30_000,
+    rest_threads: given.RestThreads = 8,
+    grpc_threads: given.GrpcThreads = 64,
+    header_seconds: given.HeaderSeconds = 20.0,
+    body_seconds: given.BodySeconds = 30.0,
+    idle_seconds: given.IdleSeconds = 60,
     cors: given.RestCors = False,
     tls: given.SslConfig = None,
     tls_key: given.TlsKey = None,
     tls_certificate: given.TlsCertificate = None,
     tls_client_ca: given.TlsClientCa = None,
     drain_seconds: given.DrainSeconds = 30.0,
+    request_log: given.RequestLog = None,
+    log_share: given.LogShare = 0.01,
+    log_limit_gib: given.LogLimit = 10.0,
+    log_shard_mib: given.LogShardMib = 64.0,
+    log_shard_minutes: given.LogShardMinutes = 60.0,
 ) -> None:
     """Answer over REST and gRPC like TF Serving does, on this machine, until Ctrl-C or SIGTERM."""
     # Before anything else is named: the parameters that are not taken out here are the fields of ServerOptions.
-    chosen = {name: value for name, value in locals().items() if name not in ("model", "model_name", "variant")}
+    chosen = {name: value for name, value in locals().items() if name not in NO_SERVER_OPTIONS}
+    from models.stack import leave_kernels_to_tensorflow
+
+    leave_kernels_to_tensorflow()
     from serving.deployment import production_folder
     from serving.local import server
-    from serving.local.settings import ServerOptions
+    from serving.local.settings import Patience, ServerOptions
 
     if (production := production_folder(model)) is not None:
         model = production.models_config
         chosen |= {name: value for name, value in production.server_options().items() if not chosen[name]}
     chosen["prometheus_path"] = _prometheus_path(chosen.pop("monitoring"))
+    chosen["patience"] = Patience(header_seconds=header_seconds, body_seconds=body_seconds, idle_seconds=idle_seconds)
     options = ServerOptions(**{**chosen, "rest_port": None if rest_port < 0 else rest_port})
     config, file = _models(model, model_name, variant)
-    server.serve(config, options, file, lambda ports: _tell_ports(host, ports))
+    log = _recorder(request_log, log_share, log_limit_gib, log_shard_mib, log_shard_minutes)
+    server.serve(config, options, file, lambda ports: _tell_ports(host, ports), log)
+
+
+def _recorder(
+    folder: Path | None, share: float, limit_gib: float, shard_mib: float, shard_minutes: float
+) -> Recorder | None:
+    """What logs requests to the folder; None where there is none."""
+    if folder is None:
+        return None
+    from pipeline.data.requests.writer import LogLimits, RequestWriter
+    from serving.request_log.recorder import Recorder, Sampling
+
+    limits = LogLimits(limit_gib=limit_gib, shard_mib=shard_mib, shard_minutes=shard_minutes)
+    return Recorder(RequestWriter(folder, limits), Sampling(share=share))
 
 
 def _models(model: Path, name: str, variant: str | None) -> tuple[Any, Path | None]:

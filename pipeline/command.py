@@ -19,8 +19,8 @@ from pipeline.errors import ConfigError
 
 EPILOG = (
     "[bold]Exit codes[/bold]: 0 done, 1 something else is wrong, 2 configuration or command line, 3 data, 4 training, "
-    "5 export, 6 an exported file misses its limits, 7 the Run folder cannot be used, 8 disk full or not writable, "
-    "9 a server cannot be reached or refuses, "
+    "5 export, 6 an exported file or a server misses its limits, 7 the Run folder cannot be used, "
+    "8 disk full or not writable, 9 a server cannot be reached or refuses, "
     "70 a fault in Convoy, 130 stopped by Ctrl-C or SIGTERM (a Run can then be resumed)."
 )
 

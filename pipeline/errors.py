@@ -5,7 +5,7 @@ ConvoyError            1   anything below, and nothing else
 ├── DataError          3   the data is missing, unreadable, or does not fit the task
 ├── TrainingError      4   training cannot go on (a loss that is not finite, weights that do not fit)
 ├── ExportError        5   a model cannot be converted or written
-├── VerificationError  6   an export misses its limits: not blessed
+├── VerificationError  6   an export misses its limits (not blessed), or a server under load its own
 ├── RunError           7   a Run folder cannot be used (another configuration, a stage missing, a damaged checkpoint)
 ├── StorageError       8   the disk is full or cannot be written
 ├── ServerError        9   a server cannot be reached, or refuses what it was asked (serving/remote/errors.py)
@@ -61,7 +61,7 @@ class ExportError(ConvoyError):
 
 
 class VerificationError(ConvoyError):
-    """An exported model misses its limits."""
+    """An exported model misses its limits, or a server under load does."""
 
     exit_code = 6
 

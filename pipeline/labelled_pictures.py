@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,19 +10,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from pipeline import console
+from pipeline.answers import same_answer
 from pipeline.data.example import ID, IMAGE, LABEL, LABELS, VALUE, RawExample, content_of
 from pipeline.data.pictures import BadPicture, picture_to_send
+from pipeline.data.requests.reader import Choice, RequestLog, drawn
+from pipeline.data.requests.writer import whole_shards
 from pipeline.data.sources.base import files_below, is_picture, shortened
 from pipeline.data.store import CONTENT, Store
 from pipeline.errors import DataError
 from pipeline.metrics.base import Arrays
 from pipeline.run import Run
 from pipeline.tasks import Task
-
-SAME_NUMBER = 0.05
-"""How far two numbers may lie apart, as a share of the larger, and still be the same answer."""
-HOW_SURE = ("score", "best")
-"""Entries of an answer that say how sure it is, not what it is."""
 
 
 class Labelled(Protocol):
@@ -83,24 +80,12 @@ class TaskJudge:
         return self._task.metric.drop(before, after)
 
 
-def same_answer(one: Any, other: Any) -> bool:
-    """Whether two answers in plain values are the same: names exactly, numbers within 5 %, sets in any order."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        names = {*one, *other} - set(HOW_SURE)
-        return all(name in one and name in other and same_answer(one[name], other[name]) for name in names)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(any(same_answer(a, b) for b in other) for a in one)
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=SAME_NUMBER, abs_tol=1e-9)
-    return bool(one == other)
-
-
 def pictures_of(place: Path, task: Task, most: int) -> list[LabelledPicture]:
     """At most `most` pictures, spread evenly over what there is.
 
     Args:
-        place: a Run (its evaluation split), a prepared data set, a folder of pictures with one folder per class or
-            without, a CSV or Parquet table.
+        place: a Run (its evaluation split), a prepared data set, a request log, a folder of pictures with one folder
+            per class or without, a CSV or Parquet table.
         task: whose classes and targets labels are to be in.
 
     Raises:
@@ -108,12 +93,14 @@ def pictures_of(place: Path, task: Task, most: int) -> list[LabelledPicture]:
     """
     if Run(place).data.is_file() or (place / CONTENT).is_file():
         return _of_store(Run(place).store if Run(place).data.is_file() else place, task, most)
+    if place.is_dir() and whole_shards(place):
+        return _of_log(RequestLog(place), most)
     examples = _of_source(place)
     chosen = [examples[number] for number in _spread(len(examples), most)]
     found, bad = [], []
     for example in chosen:
         try:
-            found.append(LabelledPicture(example.id, _encoded(example.image), _labels(example, task)))
+            found.append(LabelledPicture(example.id, _encoded(example.image), labels_of(example, task)))
         except (BadPicture, OSError) as error:
             bad.append(f"{example.id} ({error})")
     if bad:
@@ -140,6 +127,11 @@ def _of_store(folder: Path, task: Task, most: int) -> list[LabelledPicture]:
     ]
 
 
+def _of_log(log: RequestLog, most: int) -> list[LabelledPicture]:
+    ids = [name for shard in log.shards for name in shard.ids(Choice())]
+    return [LabelledPicture(one.id, one.image) for one in log.pictures(drawn(ids, most))]
+
+
 def _of_source(place: Path) -> list[RawExample]:
     """What a folder or table holds; pictures alone where nothing says what is on them."""
     from pipeline.inspect_folder import inspect
@@ -156,7 +148,7 @@ def _of_source(place: Path) -> list[RawExample]:
     return [RawExample(str(file.relative_to(place)), file) for file in files]
 
 
-def _labels(example: RawExample, task: Task) -> dict[str, Any]:
+def labels_of(example: RawExample, task: Task) -> dict[str, Any]:
     """The label fields of an example; none where it has none, or names that the task does not know."""
     index = {name: number for number, name in enumerate(task.output_names)}
     if example.label in index:

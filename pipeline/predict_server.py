@@ -36,13 +36,15 @@ class Server:
     certificate: Path | None = None
     key: Path | None = None
     timeout: float = 30.0
+    attempts: int = 6
 
     def client(self, contract: Path | None) -> Client:
         """A client of the server; ConfigError as `connect`."""
         from serving.client import ClientSettings, Tls, connect
 
         tls = Tls(self.authority, self.certificate, self.key)
-        return connect(self.url, self.model, contract=contract, settings=ClientSettings(timeout=self.timeout, tls=tls))
+        settings = ClientSettings(timeout=self.timeout, attempts=self.attempts, tls=tls)
+        return connect(self.url, self.model, contract=contract, settings=settings)
 
 
 def predict_on(server: Server, places: Sequence[Path]) -> list[Answer]:

@@ -51,6 +51,8 @@ class Run:
         self.report = self.path / "report.html"
         self.diagnosis = self.path / "doctor.json"
         self.diagnosis_pictures = self.path / "doctor"
+        self.drift = self.path / "drift.json"
+        self.drift_page = self.path / "drift.html"
 
     def require(self, file: Path, stage: str) -> Path:
         """The file, or a RunError that says which stage makes it."""

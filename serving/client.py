@@ -17,8 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.errors import ConfigError, ConvoyError, ServerError, nearest
+from pipeline.errors import ConvoyError, ServerError
 from serving.remote.address import Address, parse
+from serving.remote.asking import SIGNATURE, Asking, Readiness
 from serving.remote.errors import DeadlineExceeded, ModelNotFound, RequestRefused, Unavailable
 from serving.remote.retry import repeated
 from serving.remote.settings import ClientSettings, Tls
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from serving.remote.inputs import Picture
-    from serving.remote.transport import Arrays, Example, Transport
+    from serving.remote.transport import Arrays, Call, Example, Transport
 
 __all__ = [
     "Client",
@@ -46,10 +47,6 @@ __all__ = [
     "VersionStatus",
     "connect",
 ]
-
-SIGNATURE = "serving_default"
-LONGEST_POLL = 1.0
-"""Seconds between two looks at a server that is not ready."""
 
 Answer = TypeVar("Answer")
 Piece = TypeVar("Piece")
@@ -85,7 +82,7 @@ def connect(
     return Client(_transport(address, settings), address, target, signature, contract, settings)
 
 
-class Client:
+class Client(Asking):
     """Asks one model of one server; thread-safe. `connect` makes it, `close` or `with` ends it."""
 
     def __init__(
@@ -97,10 +94,8 @@ class Client:
         contract: Path | None,
         settings: ClientSettings,
     ):
-        self.address, self.target, self.settings = address, target, settings
-        self._transport, self._signature_name, self._contract = transport, signature, contract
-        self._signature: Signature | None = None
-        self._task: Any = None
+        super().__init__(address, target, signature, contract, settings)
+        self._transport, self._calls = transport, transport.calls
 
     def __enter__(self) -> Client:
         return self
@@ -176,19 +171,19 @@ class Client:
             examples: features by name: a value or a list of bytes or text, whole numbers, or decimals. The models that
                 `convoy export` writes take `{"image": BYTES}`.
         """
-        return self._ask(lambda seconds: self._transport.classify(self.target, signature, examples, seconds))
+        return self._ask(self._calls.classify(self.target, signature, examples))
 
     def regress(self, examples: Sequence[Example], signature: str = "regress") -> list[float]:
         """Of each example, the number, by TF Serving's Regress; see `classify`."""
-        return self._ask(lambda seconds: self._transport.regress(self.target, signature, examples, seconds))
+        return self._ask(self._calls.regress(self.target, signature, examples))
 
     def status(self) -> list[VersionStatus]:
         """The state of the model's versions, newest first; of one, if one was chosen (a label is passed over)."""
-        return self._ask(lambda seconds: self._transport.status(self.target, seconds))
+        return self._ask(self._calls.status(self.target))
 
     def metadata(self) -> Metadata:
         """The version that answers now, and its signatures."""
-        return self._ask(lambda seconds: self._transport.metadata(self.target, seconds))
+        return self._ask(self._calls.metadata(self.target))
 
     @property
     def signature(self) -> Signature:
@@ -198,26 +193,8 @@ class Client:
             ConfigError: the model has no such signature.
         """
         if self._signature is None:
-            found = self.metadata().signatures
-            if self._signature_name not in found:
-                hint = nearest(self._signature_name, [name for name in found if not name.startswith("__")])
-                raise ConfigError(f"{self.target} has no signature {self._signature_name!r}. {hint}")
-            self._signature = found[self._signature_name]
+            self._signature = self._described(self.metadata())
         return self._signature
-
-    @property
-    def task(self) -> Any:
-        """The task that the contract names; ConfigError where none was given."""
-        if self._task is None:
-            if self._contract is None:
-                raise ConfigError(
-                    "Nothing says what the answers mean. Give `contract`: a contract.json, an export folder or a Run; "
-                    "or ask for the plain arrays with `predict`."
-                )
-            from serving.remote.contract import task_of
-
-            self._task = task_of(self._contract)
-        return self._task
 
     def wait_until_ready(self, timeout: float) -> Metadata:
         """Waits until the model, in the version chosen, answers.
@@ -228,28 +205,18 @@ class Client:
         Raises:
             Unavailable: it does not within that time; says what the server answered last.
         """
-        deadline, pause = time.monotonic() + timeout, self.settings.first_wait
-        last: ServerError | None = None
+        call, wait = self._calls.metadata(self.target), Readiness(self, timeout)
         while True:
-            seconds = max(min(self.settings.timeout, deadline - time.monotonic()), 0.001)
             try:
-                return self._transport.metadata(self.target, seconds)
-            except DeadlineExceeded as error:  # says less than what the server answered before
-                last = last or error
-            except (Unavailable, ModelNotFound, RequestRefused) as error:
-                last = error
-            if time.monotonic() + pause >= deadline:
-                said = f"{self.target} at {self.address} was not ready within {timeout:g} seconds. {last}"
-                raise Unavailable(said, last.code, last.said) from last
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_POLL)
+                return call.read(self._transport.send(call, wait.seconds))
+            except ServerError as error:
+                time.sleep(wait.after(error))
 
     def _predict(self, signature: Signature, inputs: Arrays) -> dict[str, np.ndarray]:
-        name = self._signature_name
-        return self._ask(lambda seconds: self._transport.predict(self.target, name, signature, inputs, seconds))
+        return self._ask(self._calls.predict(self.target, self._signature_name, signature, inputs))
 
-    def _ask(self, question: Callable[[float], Answer]) -> Answer:
-        return repeated(question, self.settings)
+    def _ask(self, call: Call[Answer]) -> Answer:
+        return call.read(repeated(lambda seconds: self._transport.send(call, seconds), self.settings))
 
     def _all(self, pieces: Sequence[Piece], ask: Callable[[Piece], Answer]) -> list[Answer]:
         """The answers in order, `concurrency` at once; after an error no further one is begun."""
@@ -260,17 +227,6 @@ class Client:
             return list(pool.map(ask, pieces))
         finally:
             pool.shutdown(cancel_futures=True)
-
-    def _answer(self, task: Any, predictions: Arrays, row: int) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = task.answer({name: value[row] for name, value in predictions.items()})
-        except (KeyError, ValueError) as error:
-            shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in predictions.items())
-            raise ConfigError(
-                f"{self.target} at {self.address} answers with {shapes}, which does not fit the contract "
-                f"{self._contract} ({error}). Give the contract of the model that is served there."
-            ) from error
-        return found
 
 
 def _transport(address: Address, settings: ClientSettings) -> Transport:

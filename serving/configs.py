@@ -110,22 +110,34 @@ def default_batching(cpus: int, latency_ms: float, picture_ms: float | None) -> 
     """
     largest = _largest_batch(latency_ms, picture_ms)
     wait = _wait_micros(latency_ms, picture_ms)
-    parameters = BatchingParameters()
-    parameters.max_batch_size.value = largest
-    parameters.batch_timeout_micros.value = wait
-    parameters.num_batch_threads.value = cpus
-    parameters.max_enqueued_batches.value = 4 * cpus
-    parameters.allowed_batch_sizes.extend(2**power for power in range(largest.bit_length()))
     source = (
         "Not measured: nothing says how long one picture takes."
         if picture_ms is None
         else f"From the median of {picture_ms:.2f} ms for one picture that `convoy verify` measured."
     )
-    return parameters, [
+    return batching(largest, wait, threads=cpus, queue=4 * cpus), [
         f"Defaults. {source} `convoy tune` measures and rewrites this file.",
         f"A batch of {largest} should compute in half of {latency_ms:g} ms; a request waits {wait} us for others.",
         f"{cpus} threads, one a processor; a queue of {4 * cpus} batches, beyond which requests get UNAVAILABLE.",
     ]
+
+
+def batching(largest: int, wait_micros: int, threads: int, queue: int) -> Any:
+    """BatchingParameters; batches are filled up to a power of two.
+
+    Args:
+        largest: batch, a power of two.
+        wait_micros: that the first request of a batch waits for others.
+        threads: that run batches at once.
+        queue: batches that may wait; beyond, requests get UNAVAILABLE.
+    """
+    parameters = BatchingParameters()
+    parameters.max_batch_size.value = largest
+    parameters.batch_timeout_micros.value = wait_micros
+    parameters.num_batch_threads.value = threads
+    parameters.max_enqueued_batches.value = queue
+    parameters.allowed_batch_sizes.extend(2**power for power in range(largest.bit_length()))
+    return parameters
 
 
 def write_monitoring(file: Path) -> None:
@@ -139,6 +151,11 @@ def write_monitoring(file: Path) -> None:
 def is_measured(file: Path) -> bool:
     """Whether a `batching.config` holds what `convoy tune` measured."""
     return file.is_file() and file.read_text(encoding="utf-8").startswith(MEASURED)
+
+
+def measured_of(run: Path) -> Path:
+    """Where `convoy tune` leaves the `batching.config` of a Run."""
+    return run / "tune" / "batching.config"
 
 
 def _largest_batch(latency_ms: float, picture_ms: float | None) -> int:

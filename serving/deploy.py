@@ -159,9 +159,13 @@ def _write_all(
 
 
 def _write_configs(deployment: Deployment, settings: DeploymentSettings, export: Export) -> None:
-    """batching.config and monitoring.config. What `convoy tune` measured stays."""
+    """batching.config and monitoring.config. What `convoy tune` measured stays, or comes along from the Run."""
     configs.write_monitoring(deployment.monitoring_config)
     if configs.is_measured(deployment.batching_config):
+        return
+    measured = configs.measured_of(export.run)
+    if configs.is_measured(measured):
+        write_file(deployment.batching_config, measured.read_bytes())
         return
     parameters, notes = configs.default_batching(settings.cpus, settings.latency_ms, export.picture_ms)
     configs.write_text(deployment.batching_config, parameters, notes)

@@ -38,19 +38,25 @@ def files(settings: DeploymentSettings, contract: Mapping[str, Any], picture: by
 
 
 def warm_up_picture(version_folder: Path) -> bytes | None:
-    """The first encoded picture among the requests that a SavedModel is warmed up with; None where there is none."""
+    """The first of `warm_up_pictures`; None where there is none."""
+    return next(iter(warm_up_pictures(version_folder)), None)
+
+
+def warm_up_pictures(version_folder: Path) -> list[bytes]:
+    """The encoded pictures in the requests that a SavedModel is warmed up with, each once."""
     from tensorflow_serving.apis import prediction_log_pb2
 
     from models.stack import tf
 
     file = version_folder / WARM_UP
     if not file.is_file():
-        return None
+        return []
+    found: dict[bytes, None] = {}
     for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
         inputs = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request.inputs
-        if BYTES_INPUT in inputs and inputs[BYTES_INPUT].string_val:
-            return bytes(inputs[BYTES_INPUT].string_val[0])
-    return None
+        if BYTES_INPUT in inputs:
+            found |= dict.fromkeys(inputs[BYTES_INPUT].string_val)
+    return list(found)
 
 
 def _rendered(template: str, settings: DeploymentSettings, contract: Mapping[str, Any], picture: str) -> bytes:

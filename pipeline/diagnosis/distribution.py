@@ -106,14 +106,11 @@ def statistics(collected: Collected, tally: ClassTally) -> dict[str, Any]:
 def picture_measures(collected: Collected) -> dict[str, np.ndarray]:
     """What is measured of each picture, float64 [n]; NaN where it cannot be used."""
     height, width = np.where(collected.usable, collected.sizes.T.astype(np.float64), np.nan)
-    brightness, contrast = np.where(collected.usable, collected.greys.T.astype(np.float64), np.nan)
-    return {
-        "height": height,
-        "width": width,
-        "aspect": width / height,
-        "brightness": brightness,
-        "contrast": contrast,
+    looks = {
+        name: np.where(collected.usable, values.astype(np.float64), np.nan)
+        for name, values in collected.appearances.items()
     }
+    return {"height": height, "width": width, "aspect": width / height, **looks}
 
 
 def imbalance_ratio(counts: np.ndarray) -> float | None:

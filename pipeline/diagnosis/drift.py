@@ -97,10 +97,10 @@ def class_distance(tally: ClassTally, splits: np.ndarray, other: str) -> tuple[f
     pooled = np.isin(splits, [SPLITS.index(TRAIN), SPLITS.index(other)])
     kept = pooled[tally.owners]
     owners, classes = (np.cumsum(pooled) - 1)[tally.owners[kept]], tally.classes[kept]
-    dealt = splits[pooled] == SPLITS.index(other)
+    dealt, many = splits[pooled] == SPLITS.index(other), len(tally.names)
     generator = np.random.default_rng(0)
-    real = _variation(classes, dealt[owners], len(tally.names))
-    by_chance = (_variation(classes, generator.permutation(dealt)[owners], len(tally.names)) for _ in range(SHUFFLES))
+    real = _variation(classes, dealt[owners], many)
+    by_chance = (_variation(classes, generator.permutation(dealt)[owners], many) for _ in range(SHUFFLES))
     as_large = sum(distance >= real - 1e-12 for distance in by_chance)
     return real, (1 + as_large) / (1 + SHUFFLES)
 

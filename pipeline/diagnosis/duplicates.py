@@ -61,7 +61,7 @@ def groups(collected: Collected, pairs: Sequence[Alike]) -> list[Group]:
 def _near_pairs(collected: Collected, settings: DoctorSettings, progress: Progress) -> list[Alike]:
     """Pairs among the pictures that are large enough and not blank, one of each set of identical ones."""
     large = collected.sizes.min(axis=1, initial=2**31 - 1) >= settings.smallest_compared
-    compared = np.flatnonzero(large & collected.usable & (collected.greys[:, 1] >= settings.blank_contrast))
+    compared = np.flatnonzero(large & collected.usable & (collected.appearances["contrast"] >= settings.blank_contrast))
     _, firsts = np.unique(collected.digests[compared, 1], return_index=True)
     chosen = compared[np.sort(firsts)]
     found = alike(

@@ -10,7 +10,7 @@ import io
 from array import array
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,24 @@ HASHED = 32
 THUMBNAIL = 16
 """Side of the grey picture by which candidates are compared, in pixels."""
 DIGEST_BYTES = 8
+COLOUR_SIDE = 256
+"""Pixels of the longer side to which a picture is shrunk before its colours are measured."""
+
+
+class Appearance(NamedTuple):
+    """What a picture looks like, each 0..255; the names are those of the measures.
+
+    Args:
+        brightness, contrast: mean and standard deviation of the grey values.
+        saturation: mean saturation (HSV): 0 for grey.
+        sharpness: standard deviation of the grey values' Laplacian, which blur takes away first (the variance in J. L.
+            Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000; it may exceed 255).
+    """
+
+    brightness: float
+    contrast: float
+    saturation: float
+    sharpness: float
 
 
 @dataclass(frozen=True)
@@ -43,7 +61,7 @@ class PictureFacts:
         height, width: in pixels, upright.
         format: Pillow's name of the file's content, such as PNG; empty for pixels.
         file_digest, pixel_digest: of the encoded bytes; of size and RGB values.
-        brightness, contrast: mean and standard deviation of the grey values, 0..255.
+        appearance: what it looks like.
         hashes: uint64 [8], perceptual hash of the picture in each of ORIENTATIONS.
         thumbnail: uint8 [16, 16], grey.
     """
@@ -53,8 +71,7 @@ class PictureFacts:
     format: str
     file_digest: int
     pixel_digest: int
-    brightness: float
-    contrast: float
+    appearance: Appearance
     hashes: np.ndarray
     thumbnail: np.ndarray
 
@@ -75,7 +92,7 @@ class Collected:
     splits: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int8))
     _sizes: array[int] = field(default_factory=lambda: array("i"))
     _digests: array[int] = field(default_factory=lambda: array("Q"))
-    _greys: array[float] = field(default_factory=lambda: array("f"))
+    _appearances: array[float] = field(default_factory=lambda: array("f"))
     _hashes: bytearray = field(default_factory=bytearray)
     _thumbnails: bytearray = field(default_factory=bytearray)
 
@@ -87,7 +104,7 @@ class Collected:
         self.answers.append(answer(example))
         self._sizes.extend((known.height, known.width))
         self._digests.extend((known.file_digest, known.pixel_digest))
-        self._greys.extend((known.brightness, known.contrast))
+        self._appearances.extend(known.appearance)
         self._hashes += known.hashes.tobytes()
         self._thumbnails += known.thumbnail.tobytes()
 
@@ -110,9 +127,10 @@ class Collected:
         return np.array(self._digests, np.uint64).reshape(-1, 2)
 
     @cached_property
-    def greys(self) -> np.ndarray:
-        """float32 [n, 2]: brightness, contrast."""
-        return np.array(self._greys, np.float32).reshape(-1, 2)
+    def appearances(self) -> dict[str, np.ndarray]:
+        """The fields of Appearance -> float32 [n]."""
+        rows = np.array(self._appearances, np.float32).reshape(-1, len(Appearance._fields))
+        return dict(zip(Appearance._fields, rows.T, strict=True))
 
     @cached_property
     def hashes(self) -> np.ndarray:
@@ -126,7 +144,9 @@ class Collected:
 
 
 UNUSABLE = PictureFacts(
-    0, 0, "", 0, 0, 0.0, 0.0, np.zeros(len(ORIENTATIONS), np.uint64), np.zeros((THUMBNAIL, THUMBNAIL), np.uint8)
+    *(0, 0, "", 0, 0, Appearance(0.0, 0.0, 0.0, 0.0)),
+    np.zeros(len(ORIENTATIONS), np.uint64),
+    np.zeros((THUMBNAIL, THUMBNAIL), np.uint8),
 )
 
 
@@ -159,7 +179,6 @@ def _measured(data: bytes | np.ndarray) -> PictureFacts:
     picture = opened(data)
     pixels = picture.tobytes()
     grey = picture.convert("L")
-    values = np.asarray(grey)
     small = grey.resize((HASHED, HASHED), Image.Resampling.BOX)
     thumbnail = np.asarray(small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
     return PictureFacts(
@@ -168,10 +187,27 @@ def _measured(data: bytes | np.ndarray) -> PictureFacts:
         format="" if isinstance(data, np.ndarray) else str(Image.open(io.BytesIO(data)).format),
         file_digest=_digest(data.tobytes() if isinstance(data, np.ndarray) else data),
         pixel_digest=_digest(pixels, picture.size),
-        brightness=float(values.mean()),
-        contrast=float(values.std()),
+        appearance=appearance(picture, np.asarray(grey)),
         hashes=_perceptual_hashes(small),
         thumbnail=thumbnail,
+    )
+
+
+def appearance(picture: Any, grey: np.ndarray) -> Appearance:
+    """What a picture looks like.
+
+    Args:
+        picture: of Pillow, mode RGB.
+        grey: its grey values, uint8 [height, width].
+    """
+    import cv2
+
+    colours = picture.reduce(-(-max(picture.size) // COLOUR_SIDE))
+    return Appearance(
+        brightness=float(grey.mean()),
+        contrast=float(grey.std()),
+        saturation=float(np.asarray(colours.convert("HSV"))[..., 1].mean()),
+        sharpness=float(cv2.Laplacian(grey, cv2.CV_32F).std()),
     )
 
 

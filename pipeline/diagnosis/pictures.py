@@ -31,8 +31,8 @@ def picture_findings(
     if longer > settings.largest_aspect * shorter:
         fix = "Check that it is a whole picture; with task.picture.fit=letterbox its shape is kept."
         yield _about(example, "extreme_shape", f"{size}: one side is {longer / shorter:.1f} times the other", fix)
-    if facts.contrast < settings.blank_contrast:
-        what = f"blank: grey {facts.brightness:.0f} everywhere (standard deviation {facts.contrast:.2f})"
+    if (look := facts.appearance).contrast < settings.blank_contrast:
+        what = f"blank: grey {look.brightness:.0f} everywhere (standard deviation {look.contrast:.2f})"
         yield _about(example, "blank_picture", what, "Remove it, or export it anew if it should show something.")
 
 

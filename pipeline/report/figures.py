@@ -73,8 +73,16 @@ def inline_svg(svg: str, prefix: str) -> Shown:
 
 def picture_uri(file: Path) -> str:
     """A PNG or JPEG as a data URI."""
-    format = "jpeg" if file.suffix == ".jpg" else "png"
-    return f"data:image/{format};base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
+    return _uri(file.read_bytes(), "jpeg" if file.suffix == ".jpg" else "png")
+
+
+def png_uri(data: bytes) -> str:
+    """The bytes of a PNG as a data URI."""
+    return _uri(data, "png")
+
+
+def _uri(data: bytes, format: str) -> str:
+    return f"data:image/{format};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def learning_curves(history: History) -> dict[str, Figure]:

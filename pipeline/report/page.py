@@ -23,11 +23,12 @@ FILTERS = {
 }
 
 
-def render(content: Mapping[str, Any]) -> str:
+def render(content: Mapping[str, Any], template: str = "page.html.j2") -> str:
     """One HTML document that needs nothing else. Every value is escaped but figures, which are `Markup`.
 
     Args:
-        content: as `content.collect` gives it.
+        content: as `content.collect` gives it, or whatever another template needs.
+        template: in this folder.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -39,7 +40,7 @@ def render(content: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
-    return environment.get_template("page.html.j2").render(content)
+    return environment.get_template(template).render(content)
 
 
 def build_report(run: Run, settings: ReportSettings | None = None) -> Path:

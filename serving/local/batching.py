@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from serving.errors import ServingError
 from serving.local.metrics import MICROSECONDS, Metrics
 from serving.local.rows import check_outputs, merged, num_rows
-from serving.local.servable import Arrays, Servable
+from serving.local.servable import Arrays, Question, Servable
 
 DEFAULT_POOL = "model_server_batch_threads"
 Run = Callable[[Sequence[np.ndarray[Any, Any]]], Arrays]
@@ -253,31 +253,24 @@ class _Queue:
         return [[array[end - size : end] for array in outputs] for size, end in zip(rows, ends, strict=True)]
 
 
-class BatchedServable:
+class BatchedServable(Servable):
     """A Servable whose signatures are batched; anything else (an output filter) runs as it comes, as in TF Serving."""
 
     def __init__(self, wrapped: Servable, options: BatchOptions, threads: BatchThreads):
-        self.signatures: Mapping[str, SignatureDef] = wrapped.signatures
+        self.signatures = wrapped.signatures
         self._wrapped, self._options, self._threads = wrapped, options, threads
         self._queues = {kind: self._queue(*kind) for kind in map(_kind, wrapped.signatures.values())}
         for queue in self._queues.values():
             threads.add(queue)
 
-    def run(
-        self,
-        feeds: tuple[str, ...],
-        arrays: Sequence[np.ndarray[Any, Any]],
-        fetches: tuple[str, ...],
-        deadline: float | None = None,
-    ) -> Arrays:
-        """See Servable; waits for the batch."""
-        queue = self._queues.get((feeds, fetches))
+    def run(self, question: Question) -> Arrays:
+        queue = self._queues.get((question.feeds, question.fetches))
         if queue is None:
-            return self._wrapped.run(feeds, arrays, fetches, deadline)
-        rows = num_rows(arrays)
+            return self._wrapped.run(question)
+        rows = num_rows(question.arrays)
         if rows > self._options.max_batch_size:
             raise _invalid(f"Task size {rows} is larger than maximum input batch size {self._options.max_batch_size}")
-        tasks = self._pieces(arrays, rows, deadline)
+        tasks = self._pieces(question.arrays, rows, question.deadline)
         self._threads.submit(queue, tasks)
         answers = [task.answer.result() for task in tasks]
         if len(answers) == 1:
@@ -285,7 +278,6 @@ class BatchedServable:
         return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
 
     def close(self) -> None:
-        """Gives the memory back; the manager calls it once no request is left."""
         for queue in self._queues.values():
             self._threads.remove(queue)
         self._wrapped.close()
@@ -301,7 +293,7 @@ class BatchedServable:
 
     def _queue(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> _Queue:
         def run(arrays: Sequence[np.ndarray[Any, Any]]) -> Arrays:
-            return self._wrapped.run(feeds, arrays, fetches)
+            return self._wrapped.run(Question(feeds, arrays, fetches))
 
         return _Queue(self._options, run, self._threads.metrics, self._threads.pool_name)
 

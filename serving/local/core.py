@@ -30,6 +30,7 @@ from serving.local.manager import Manager
 from serving.local.metrics import Metrics
 from serving.local.settings import ServerOptions
 from serving.local.version_state import Version
+from serving.request_log.recorder import Log, NoLog
 
 SIGNATURE_DEF = "signature_def"
 
@@ -42,15 +43,17 @@ class Core:
 
     Args:
         options: how models are loaded.
+        log: told of every Predict, Classify and Regress that was answered.
 
     Raises:
         ConfigError: a file that the options name cannot be read.
     """
 
-    def __init__(self, options: ServerOptions):
+    def __init__(self, options: ServerOptions, log: Log | None = None):
         self.prometheus_path = options.prometheus_path
         """Where REST exposes `metrics_text`; None where monitoring is off."""
-        self.metrics = Metrics()
+        self._log = log or NoLog()
+        self.metrics = Metrics(self._log.counts)
         self._loader = Loader(options, self.metrics)
         self._manager = Manager(self._loader, options)
         self._labels = Labels(options)
@@ -63,19 +66,19 @@ class Core:
         """Runs a signature on tensors."""
         _require_spec(request)
         with self._manager.use(*self._resolved(request.model_spec)) as setting:
-            return inference.predict(setting, request, deadline)
+            return self._logged(request, inference.predict(setting, request, deadline))
 
     def classify(self, request: ClassificationRequest, deadline: float | None = None) -> ClassificationResponse:
         """Runs a signature on tf.Examples; labels and scores."""
         _require_spec(request)
         with self._manager.use(*self._resolved(request.model_spec)) as setting:
-            return examples.classify(setting, request, deadline)
+            return self._logged(request, examples.classify(setting, request, deadline))
 
     def regress(self, request: RegressionRequest, deadline: float | None = None) -> RegressionResponse:
         """Runs a signature on tf.Examples; one number each."""
         _require_spec(request)
         with self._manager.use(*self._resolved(request.model_spec)) as setting:
-            return examples.regress(setting, request, deadline)
+            return self._logged(request, examples.regress(setting, request, deadline))
 
     def multi_inference(self, request: MultiInferenceRequest, deadline: float | None = None) -> MultiInferenceResponse:
         """Runs several classify and regress signatures of one model on the same tf.Examples, at once."""
@@ -181,6 +184,11 @@ class Core:
         self._stopping.set()
         self._manager.close()
         self._loader.close()
+        self._log.close()
+
+    def _logged(self, request: Any, response: Any) -> Any:
+        self._log.offer(request, response)
+        return response
 
     def _resolved(self, spec: ModelSpec) -> tuple[str, int | None]:
         if not spec.name:

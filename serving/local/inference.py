@@ -16,7 +16,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from serving.errors import ServingError
 from serving.local.conversion import NUMBERS, array_of, dtype_name, tensor_of
 from serving.local.metrics import Metrics
-from serving.local.servable import Arrays, Servable
+from serving.local.servable import Question, Servable
 
 DEFAULT_SIGNATURE = "serving_default"
 METHODS = tuple(f"tensorflow/serving/{verb}" for verb in ("predict", "classify", "regress"))
@@ -86,7 +86,8 @@ def run(
         raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline exceeded before the model was run")
     names, wanted = tuple(sorted(feeds)), tuple(sorted(set(fetches)))
     begun = time.perf_counter()
-    outputs: Arrays = setting.servable.run(names, [feeds[name] for name in names], wanted, deadline)
+    question = Question(names, [feeds[name] for name in names], wanted, deadline)
+    outputs = setting.servable.run(question)
     setting.metrics.observe_run(model, verb, time.perf_counter() - begun, examples)
     return dict(zip(wanted, outputs, strict=True))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 PREFIX = ":tensorflow:serving:"
 TOTAL = b"_total"
@@ -30,12 +32,17 @@ BATCHES = exponential(1, 2, 12)
 
 
 class Metrics:
-    """The counters and histograms of one server; thread-safe."""
+    """The counters and histograms of one server; thread-safe.
 
-    def __init__(self) -> None:
+    Args:
+        logged: what became of the requests that were drawn for the request log; empty where there is none.
+    """
+
+    def __init__(self, logged: Callable[[], Mapping[str, int]] = dict) -> None:
         # TF Serving has no series for when a metric was made.
         disable_created_metrics()
         self._registry = CollectorRegistry()
+        self._registry.register(_RequestLog(logged))
         self._names: set[str] = set()
         self.requests = self._counter("request_count", "The total number of requests.", "model_name", "status")
         self.request_latency = self._histogram(
@@ -126,3 +133,18 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
         return Histogram(PREFIX + name, text, labels, registry=self._registry, buckets=buckets)
+
+
+class _RequestLog(Collector):
+    """The counter of the request log, which keeps its own counts."""
+
+    def __init__(self, counts: Callable[[], Mapping[str, int]]):
+        self._counts = counts
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """No series where nothing is logged: TF Serving has none either."""
+        if counts := self._counts():
+            family = CounterMetricFamily(PREFIX + "request_log:requests", "Drawn requests.", labels=["outcome"])
+            for outcome, count in counts.items():
+                family.add_metric([outcome], count)
+            yield family

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import gc
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import numpy as np
@@ -27,24 +29,37 @@ Arrays = list[np.ndarray[Any, Any]]
 CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class Servable(Protocol):
+@dataclass(frozen=True)
+class Question:
+    """What a version is asked.
+
+    Args:
+        feeds: names of the tensors that are given.
+        arrays: these, in the same order.
+        fetches: names of the tensors that are asked for, none twice.
+        deadline: by `time.monotonic()`. What waits until then is refused; a run that has begun is finished.
+    """
+
+    feeds: tuple[str, ...]
+    arrays: Sequence[np.ndarray[Any, Any]]
+    fetches: tuple[str, ...]
+    deadline: float | None = None
+
+
+class Servable(ABC):
     """Runs the signatures of one version; thread-safe."""
 
     signatures: Mapping[str, SignatureDef]
 
-    def run(
-        self,
-        feeds: tuple[str, ...],
-        arrays: Sequence[np.ndarray[Any, Any]],
-        fetches: tuple[str, ...],
-        deadline: float | None = None,
-    ) -> Arrays:
-        """The tensors named `fetches` (no name twice) for the `arrays` given to the tensors named `feeds`.
+    @abstractmethod
+    def run(self, question: Question) -> Arrays:
+        """The tensors that are asked for, in their order.
 
         Raises:
             ServingError: with TensorFlow's own code and message.
         """
 
+    @abstractmethod
     def close(self) -> None:
         """Gives the memory back; nothing runs any more."""
 
@@ -61,7 +76,7 @@ def as_serving_errors() -> Iterator[None]:
         raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, error.object.decode(errors="replace")) from error
 
 
-class SavedModelServable:
+class SavedModelServable(Servable):
     """A SavedModel in a session.
 
     Loaded as TF Serving loads it (restore, then the init operation), rather than by `tf.saved_model.load`: half a
@@ -84,22 +99,15 @@ class SavedModelServable:
             except BaseException:
                 self._session.close()
                 raise
-        self.signatures: Mapping[str, SignatureDef] = dict(graph_def.signature_def)
+        self.signatures = dict(graph_def.signature_def)
         self._callable = functools.lru_cache(CALLABLES)(self._make_callable)
 
-    def run(
-        self,
-        feeds: tuple[str, ...],
-        arrays: Sequence[np.ndarray[Any, Any]],
-        fetches: tuple[str, ...],
-        deadline: float | None = None,
-    ) -> Arrays:
-        """See Servable; a run that has begun is not cut short by the deadline."""
+    def run(self, question: Question) -> Arrays:
         with as_serving_errors():
-            return [_as_array(value) for value in self._callable(feeds, fetches)(*arrays)]
+            found = self._callable(question.feeds, question.fetches)(*question.arrays)
+            return [_as_array(value) for value in found]
 
     def close(self) -> None:
-        """Gives the memory back."""
         self._callable.cache_clear()
         self._session.close()
         del self._callable, self._session

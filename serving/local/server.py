@@ -24,6 +24,7 @@ from serving.local.grpc_front import GrpcServer
 from serving.local.model_config import read_config
 from serving.local.rest.server import RestServer
 from serving.local.settings import ServerOptions
+from serving.request_log.recorder import Log
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -42,6 +43,7 @@ class Server:
     Args:
         config: the models.
         options: everything else.
+        log: of requests; it is closed after the last one.
 
     Example:
         server = Server(one_model("/models/flowers"), ServerOptions(grpc_port=0, rest_port=0))
@@ -49,10 +51,10 @@ class Server:
         server.stop()
     """
 
-    def __init__(self, config: ModelServerConfig, options: ServerOptions):
+    def __init__(self, config: ModelServerConfig, options: ServerOptions, log: Log | None = None):
         self._config, self._options = config, options
         self._stopping = threading.Event()
-        self._core = Core(options)
+        self._core = Core(options, log)
         self._grpc = GrpcServer(self._core, options)
         self._rest = None if options.rest_port is None else RestServer(self._core, options)
         self._poll: threading.Thread | None = None
@@ -112,6 +114,7 @@ def serve(
     options: ServerOptions,
     config_file: Path | None,
     ready: Callable[[Ports], None],
+    log: Log | None = None,
 ) -> None:
     """Runs a server until SIGTERM or Ctrl-C; a second one ends it at once.
 
@@ -120,6 +123,7 @@ def serve(
         options: everything else.
         config_file: where `config` came from, to be read again.
         ready: called once the ports are open.
+        log: of requests; None keeps none.
 
     Raises:
         ConfigError: the configuration is wrong, or a port is taken.
@@ -130,7 +134,7 @@ def serve(
     # Libraries are never garbage: to look through them at each unload would stop all requests for 0.4 s (else 0.05 s).
     gc.collect()
     gc.freeze()
-    server = Server(config, options)
+    server = Server(config, options, log)
     with _stop_signal(server.interrupt) as stop:
         try:
             ports = server.start(config_file)

@@ -13,6 +13,25 @@ PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
+class Patience(Settings):
+    """How long a client of REST may take. TF Serving waits for ever."""
+
+    header_seconds: float = Field(20.0, gt=0)
+    """From a connection, or the first byte of a further request, to the end of the headers."""
+    body_seconds: float = Field(30.0, gt=0)
+    """For the body, beside what `min_body_rate` allows."""
+    min_body_rate: float = Field(1000.0, gt=0)
+    """Bytes of body that prolong `body_seconds` by one: a slow line is let finish, a dripping client is not."""
+    max_header_bytes: int = Field(64 * 1024, ge=1024)
+    """Of the request line and the headers together."""
+    idle_seconds: int = Field(60, ge=1)
+    """That a connection stays open without a request."""
+    unread_seconds: float = Field(60.0, gt=0)
+    """For which an answer may wait for a client that does not read it."""
+    linger_seconds: float = Field(0.5, ge=0)
+    """For which a stopping server still reads an idle connection: a request may be on its way."""
+
+
 class ServerOptions(Settings):
     """How the server listens, loads and answers.
 
@@ -29,6 +48,8 @@ class ServerOptions(Settings):
     """After which a REST request is answered with 504."""
     rest_threads: int = Field(8, ge=1)
     """That run REST requests; TF Serving's default is 4 a core."""
+    patience: Patience = Patience()
+    """With clients of REST."""
     max_body_bytes: int = Field(256 * 1024**2, ge=1)
     """Longest body of a REST request."""
     max_unpacked_bytes: int = Field(100 * 1024**2, ge=1)

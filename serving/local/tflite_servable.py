@@ -16,17 +16,17 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 from serving.errors import ServingError
 from serving.local.conversion import NUMBERS
 from serving.local.inference import DEFAULT_SIGNATURE, PREDICT
-from serving.local.servable import Arrays
+from serving.local.servable import Arrays, Question, Servable
 
 STRINGS = (np.dtype(np.bytes_), np.dtype(object))
 
 
-class TfliteServable:
+class TfliteServable(Servable):
     """A `.tflite` file, run by LiteRT.
 
     Quantized inputs and outputs stay as the file stores them: int8 or uint8, to be scaled by the client. Where every
     input and output has one row (as exports of Convoy do), a request may have any number: they run one after the other.
-    Several requests run at once, each in an interpreter of its own with one thread.
+    Several requests run at once, each in an interpreter of its own with one thread. Tensors are `SIGNATURE/NAME`.
 
     Args:
         file: the `.tflite`.
@@ -45,18 +45,12 @@ class TfliteServable:
             self._free.put(interpreter)
         self._runners = _runners(interpreters[0])
         self._tensors = {name: _details(_runner(interpreters[0], inside)) for name, inside in self._runners.items()}
-        self.signatures: Mapping[str, SignatureDef] = _signatures(self._tensors)
+        self.signatures = _signatures(self._tensors)
 
-    def run(
-        self,
-        feeds: tuple[str, ...],
-        arrays: Sequence[np.ndarray[Any, Any]],
-        fetches: tuple[str, ...],
-        deadline: float | None = None,
-    ) -> Arrays:
-        """See Servable; `feeds` and `fetches` are `SIGNATURE/NAME`."""
-        signature = feeds[0].rpartition("/")[0]
-        named = {feed.rpartition("/")[2]: array for feed, array in zip(feeds, arrays, strict=True)}
+    def run(self, question: Question) -> Arrays:
+        signature = question.feeds[0].rpartition("/")[0]
+        given = zip(question.feeds, question.arrays, strict=True)
+        named = {feed.rpartition("/")[2]: array for feed, array in given}
         inputs, outputs = self._tensors[signature]
         with self._runner(signature) as runner:
             if _is_row_by_row(inputs, outputs):
@@ -64,10 +58,9 @@ class TfliteServable:
             else:
                 _check_shapes(inputs, named)
                 found = _invoke(runner, named)
-        return [found[fetch.rpartition("/")[2]] for fetch in fetches]
+        return [found[fetch.rpartition("/")[2]] for fetch in question.fetches]
 
     def close(self) -> None:
-        """Gives the memory back."""
         while not self._free.empty():
             self._free.get()
 

@@ -18,6 +18,8 @@ from serving.local.servable import as_serving_errors
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 MAX_RECORDS = 1000
+FRAME_BYTES = 16
+"""Around a record in a TFRecord file: its length and two checksums."""
 
 
 def warm_up(setting: Setting, folder: str) -> None:
@@ -45,17 +47,27 @@ def _observe(setting: Setting, folder: str, status: str, begun: float) -> None:
 
 
 def _replay(setting: Setting, path: str) -> int:
-    count = 0
+    count = size = 0
     records = tf.compat.v1.io.tf_record_iterator(path)
     while (record := _next(records)) is not None:
         _run(setting, _parsed(record, path))
         count += 1
+        size += len(record) + FRAME_BYTES
         if count > MAX_RECORDS:
             raise ServingError(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}",
             )
+    _warn_of_rest(path, size)
     return count
+
+
+def _warn_of_rest(path: str, read: int) -> None:
+    """To TensorFlow's reader fewer bytes than the head of a record are the end of the file: they pass the gate."""
+    if rest := tf.io.gfile.stat(path).length - read:
+        console.warn(
+            f"{path}: its last {rest} bytes are no TFRecord and passed over, here as in TF Serving. Was it cut off?"
+        )
 
 
 def _next(records: object) -> bytes | None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-CHOICES = ("TF_USE_LEGACY_KERAS", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS")
+CHOICES = ("TF_USE_LEGACY_KERAS", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "CONVOY_CHOSE_ONEDNN")
 
 
 def task_of(place: Path) -> Any:

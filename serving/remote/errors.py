@@ -82,6 +82,16 @@ def server_error(asked: str, code: str, said: str) -> ServerError:
     )
 
 
+def not_of_tf_serving(asked: str, what: str) -> ServerError:
+    """The error for bytes that are no answer of TF Serving's.
+
+    Args:
+        asked: as `server_error`.
+        what: is wrong with them, or the bytes themselves.
+    """
+    return server_error(asked, "UNKNOWN", f"this is not TF Serving's answer: {what}")
+
+
 def code_of_http(status: int) -> str:
     """gRPC's name for an HTTP status."""
     return HTTP_CODES.get(status, "INTERNAL")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from serving.remote.errors import Unavailable
@@ -29,6 +29,21 @@ def repeated(ask: Callable[[float], Answer], settings: ClientSettings) -> Answer
                 raise
             time.sleep(wait)
     return ask(deadline - time.monotonic())
+
+
+async def repeated_async(ask: Callable[[float], Awaitable[Answer]], settings: ClientSettings) -> Answer:
+    """As `repeated`, in an event loop."""
+    import asyncio
+
+    deadline = time.monotonic() + settings.timeout
+    for wait in waits(settings):
+        try:
+            return await ask(deadline - time.monotonic())
+        except Unavailable:
+            if time.monotonic() + wait >= deadline:
+                raise
+            await asyncio.sleep(wait)
+    return await ask(deadline - time.monotonic())
 
 
 def waits(settings: ClientSettings) -> Iterator[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -15,6 +16,8 @@ from pipeline.compress import Compression, CompressionJob
 from pipeline.tasks import Classification, Regression
 
 SIZE = 16
+BATCH = 16
+STEPS_WORTH_TRACING = 8
 CLASSES = ("red", "green", "blue")
 
 
@@ -78,9 +81,11 @@ def fit(
     rate: float,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
-    name = model.output_names[0]
-    model.compile(keras.optimizers.Adam(rate), {name: loss})
-    model.fit(pictures, {name: targets}, epochs=epochs, batch_size=16, callbacks=list(callbacks), verbose=0)
+    """Trains with what is traced fastest: one operator a variable; and nothing at all for a few steps."""
+    name, steps = model.output_names[0], epochs * math.ceil(len(pictures) / BATCH)
+    optimizer = keras.optimizers.legacy.Adam(rate)
+    model.compile(optimizer, {name: loss}, run_eagerly=steps <= STEPS_WORTH_TRACING)
+    model.fit(pictures, {name: targets}, epochs=epochs, batch_size=BATCH, callbacks=list(callbacks), verbose=0)
 
 
 def trained_classifier(task: Classification, pictures: np.ndarray, labels: np.ndarray) -> keras.Model:

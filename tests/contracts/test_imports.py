@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("pipeline.evaluate", "pipeline.predict", "pipeline.latency"),
         *("pipeline.compress", "pipeline.export", "pipeline.report", "pipeline.summary", "pipeline.diagnosis"),
         *("pipeline.verify", "pipeline.verification", "pipeline.parity", "pipeline.profile", "pipeline.measuring"),
-        *("pipeline.preview", "pipeline.limits", "pipeline.sweep"),
+        *("pipeline.preview", "pipeline.limits", "pipeline.sweep", "pipeline.answers", "pipeline.drift"),
     ),
     ("pipeline.config", "pipeline.yaml_file", "pipeline.setting_types"),
     ("pipeline.stages", "pipeline.ownership", "pipeline.sweep_stage", "pipeline.preflight", "pipeline.before_training"),
@@ -34,12 +34,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *(
             "pipeline.cli",
             "pipeline.cli_data",
+            "pipeline.cli_describe",
             "pipeline.cli_options",
             "pipeline.cli_serving",
             "pipeline.cli_serve_options",
             "pipeline.cli_rollout",
             "pipeline.cli_rollout_options",
+            "pipeline.cli_load",
+            "pipeline.cli_load_options",
+            "pipeline.pictures_to_send",
+            "pipeline.cli_requests",
             "pipeline.labelled_pictures",
+            "pipeline.labelled_requests",
             "pipeline.predict_server",
             "pipeline.command",
             "pipeline.opening",
@@ -55,9 +61,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 """What a module may import: its own layer and those above it in this list."""
 SERVING_MAY_IMPORT = (
     *("pipeline.errors", "pipeline.console", "pipeline.files", "pipeline.locations"),
-    *("pipeline.export.contract", "pipeline.data.pictures", "pipeline.trained"),
+    *("pipeline.export.contract", "pipeline.data.pictures", "pipeline.trained", "pipeline.metrics.plots"),
+    "pipeline.data.requests.picture",
 )
-VERBS_OF_SERVING = ("pipeline.cli_serving", "pipeline.cli_rollout", "pipeline.predict_server")
+VERBS_OF_SERVING = (
+    *("pipeline.cli_serving", "pipeline.cli_rollout", "pipeline.cli_load"),
+    *("pipeline.predict_server", "pipeline.pictures_to_send", "pipeline.cli_requests"),
+)
 """The only modules of the product that may import `serving`: inside its functions, so that `--help` stays quick."""
 PACKAGES = ("models", "pipeline", "serving", "benchmarks", "tests")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)

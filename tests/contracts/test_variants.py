@@ -50,7 +50,8 @@ def fine_tune(one: Subject) -> FineTune:
         *,
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> None:
-        model.compile(keras.optimizers.Adam(learning_rate), loss=one.task.losses())
+        # one operator a variable: traced in half the time
+        model.compile(keras.optimizers.legacy.Adam(learning_rate), loss=one.task.losses())
         pictures = one.inputs[IMAGE].numpy().astype(np.float32)
         model.fit(pictures, one.targets, batch_size=len(pictures), epochs=STEPS, callbacks=list(callbacks), verbose=0)
 

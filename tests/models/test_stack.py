@@ -39,3 +39,24 @@ def test_another_choice_is_refused_once_tensorflow_is_needed(
     )
     assert done.stdout == "settings\n"
     assert "ImportError: Convoy runs on Keras 2, but Keras 3 was chosen" in done.stderr and said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "kernels"),
+    [
+        ({}, None),
+        ({"TF_ENABLE_ONEDNN_OPTS": "1", "CONVOY_CHOSE_ONEDNN": "1"}, None),  # a Convoy started this process
+        ({"TF_ENABLE_ONEDNN_OPTS": "1", "CONVOY_CHOSE_ONEDNN": ""}, "1"),
+    ],
+)
+def test_a_server_leaves_kernels_to_tensorflow_unless_the_user_chose(
+    environment: dict[str, str], kernels: str | None
+) -> None:
+    code = """
+import os, sys, types
+from models.stack import leave_kernels_to_tensorflow, tf
+leave_kernels_to_tensorflow()
+sys.modules["tensorflow"] = types.SimpleNamespace(used=lambda: os.environ.get("TF_ENABLE_ONEDNN_OPTS"))
+print(tf.used())
+"""
+    assert python(code, **environment).stdout == f"{kernels}\n"

@@ -17,6 +17,7 @@ from serving.errors import ServingError
 from serving.local.batching import BatchedServable, BatchOptions, BatchThreads
 from serving.local.metrics import Metrics
 from serving.local.rows import merged
+from serving.local.servable import Question, Servable
 from serving.protos.server_configs import BatchingParameters
 from tests.serving.running import SECONDS, eventually, floats
 
@@ -24,7 +25,7 @@ FEEDS, FETCHES = ("x:0",), ("y:0",)
 IN_ONE_SECOND = "batch_timeout_micros { value: 1000000 }"
 
 
-class Doubler:
+class Doubler(Servable):
     """A servable that doubles, remembers its batches, waits where it is told to, and fails at a 13."""
 
     def __init__(self) -> None:
@@ -34,7 +35,8 @@ class Doubler:
         self.go = threading.Event()
         self.go.set()
 
-    def run(self, feeds: Any, arrays: Sequence[np.ndarray], fetches: Any, deadline: float | None = None) -> Any:
+    def run(self, question: Question) -> Any:
+        arrays = question.arrays
         self.batches.append(arrays[0].ravel().tolist())
         assert self.go.wait(SECONDS)
         if 13 in arrays[0]:
@@ -56,7 +58,7 @@ class Batched:
         self.clients = ThreadPoolExecutor(16)
 
     def ask(self, *values: float, deadline: float | None = None) -> list[float]:
-        return self.servable.run(FEEDS, [floats(*values)], FETCHES, deadline)[0].tolist()
+        return self.servable.run(Question(FEEDS, [floats(*values)], FETCHES, deadline))[0].tolist()
 
     def ask_together(self, *requests: Sequence[float]) -> list[Any]:
         """Answers or errors of requests that are all waiting before a thread is free."""
@@ -147,9 +149,9 @@ def test_a_request_whose_time_is_over_is_not_run(batched: Batched) -> None:
 @pytest.mark.parametrize("batched", [""], indirect=True)
 def test_other_outputs_than_the_signatures_run_unbatched(batched: Batched) -> None:
     scalar = np.array(4.0, np.float32)
-    assert batched.servable.run(FEEDS, [scalar], ("z:0",))[0] == 8
+    assert batched.servable.run(Question(FEEDS, [scalar], ("z:0",)))[0] == 8
     with pytest.raises(ServingError, match="must have at least one dimension"):
-        batched.servable.run(FEEDS, [scalar], FETCHES)
+        batched.servable.run(Question(FEEDS, [scalar], FETCHES))
 
 
 @pytest.mark.parametrize(

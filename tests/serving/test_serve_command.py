@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -59,19 +60,27 @@ def test_the_second_signal_ends_what_the_first_waits_for(tmp_path: Path) -> None
         assert process.wait(SECONDS) == 128 + signal.SIGTERM
 
 
-def test_a_signal_stops_it_and_the_exit_code_is_0(serving_models: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_slow_clients_and_a_signal(serving_models: Path, capfd: pytest.CaptureFixture[str]) -> None:
     said: list[str] = []
+    answer: list[bytes] = []
 
     def stop_once_ready() -> None:
         eventually(lambda: READY in "".join(said) or bool(said.append(capfd.readouterr().out)))  # type: ignore[func-returns-value]
-        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            port = int("".join(said).rpartition("REST at http://127.0.0.1:")[2])
+            with socket.create_connection(("127.0.0.1", port), SECONDS) as slow:
+                slow.sendall(b"GET /v1/models/default HTTP/1.1\r\n")
+                answer.append(slow.recv(100))
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     stopping = threading.Thread(target=stop_once_ready)
     stopping.start()
-    code = cli.execute(["serve", str(serving_models / "scale"), "--grpc-port", "0", "--rest-port", "0"])
+    arguments = ["serve", str(serving_models / "scale"), "--grpc-port", "0", "--rest-port", "0"]
+    code = cli.execute([*arguments, "--rest-threads", "1", "--grpc-threads", "1", "--rest-header-seconds", "0.2"])
     stopping.join()
     assert code == 0
-    assert "REST at http://127.0.0.1:" in "".join(said)
+    assert answer[0].startswith(b"HTTP/1.1 408")
 
 
 def test_an_address_that_others_reach_is_warned_of(serving_models: Path, capfd: pytest.CaptureFixture[str]) -> None:

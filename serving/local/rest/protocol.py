@@ -9,37 +9,17 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
-from pydantic import Field
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from models.settings import Settings
 from serving.local.rest.application import page
 from serving.local.rest.handler import Answer
 from serving.local.rest.routes import ALLOWED_METHODS
+from serving.local.settings import Patience
 
 _METHOD = re.compile(rb"[A-Z]+(?= )")
 _LONGEST_METHOD = 16
-
-
-class Patience(Settings):
-    """How long a client may take."""
-
-    header_seconds: float = Field(20.0, gt=0)
-    """From a connection, or the first byte of a further request, to the end of the headers."""
-    body_seconds: float = Field(30.0, gt=0)
-    """For the body, beside what `min_body_rate` allows."""
-    min_body_rate: float = Field(1000.0, gt=0)
-    """Bytes of body that prolong `body_seconds` by one: a slow line is let finish, a dripping client is not."""
-    max_header_bytes: int = Field(64 * 1024, ge=1024)
-    """Of the request line and the headers together."""
-    idle_seconds: int = Field(60, ge=1)
-    """That a connection stays open without a request."""
-    unread_seconds: float = Field(60.0, gt=0)
-    """For which an answer may wait for a client that does not read it."""
-    linger_seconds: float = Field(0.5, ge=0)
-    """For which a stopping server still reads an idle connection: a request may be on its way."""
 
 
 class Phase(Enum):

@@ -13,8 +13,8 @@ import uvicorn
 from pipeline.errors import ConfigError
 from serving.local.core import Core
 from serving.local.rest.application import Application
-from serving.local.rest.protocol import Patience, PatientProtocol
-from serving.local.settings import ServerOptions
+from serving.local.rest.protocol import PatientProtocol
+from serving.local.settings import Patience, ServerOptions
 
 SECONDS_BETWEEN_LOOKS = 0.005
 SECONDS_BEYOND_GRACE = 5.0
@@ -26,14 +26,13 @@ class RestServer:
 
     Args:
         core: does the work.
-        options: address, limits, timeout, threads.
-        patience: with slow clients.
+        options: address, limits, timeout, threads, patience with slow clients.
     """
 
-    def __init__(self, core: Core, options: ServerOptions, patience: Patience | None = None):
+    def __init__(self, core: Core, options: ServerOptions):
         self._options = options
         self._threads = ThreadPoolExecutor(options.rest_threads, thread_name_prefix="rest")
-        self._server = uvicorn.Server(_config(Application(core, options, self._threads), patience or Patience()))
+        self._server = uvicorn.Server(_config(Application(core, options, self._threads), options.patience))
         self._thread: threading.Thread | None = None
 
     def start(self) -> int:

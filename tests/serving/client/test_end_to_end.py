@@ -341,7 +341,7 @@ def test_tls_of_convoy_serve(
         with connect(f"grpcs://127.0.0.1:{server.grpc_port}", "m", settings=ClientSettings(tls=known)) as client:
             assert client({"default": [1.5]})["y"].tolist() == [1.5]
         arguments = ["--authority", certificates["authority"], "--certificate", certificates["client"]]
-        arguments += ["--key", certificates["client_key"], "--timeout", "2", pictures / "00.png"]
+        arguments += ["--key", certificates["client_key"], "--attempts", "2", pictures / "00.png"]
         url = f"grpcs://127.0.0.1:{server.grpc_port}/v1/models/m"
         assert execute(["predict", "--server", url, *map(str, arguments)]) == 9, "the certificate is for another name"
 

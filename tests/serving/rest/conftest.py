@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from serving.local.core import Core
-from serving.local.rest.protocol import Patience
 from serving.local.rest.server import RestServer
 from serving.local.settings import ServerOptions
 from tests.serving.running import config_of
@@ -35,8 +34,8 @@ def front(core: Core) -> Iterator[Front]:
     """Starts a REST front with some options, and gives its port."""
     with ExitStack() as stack:
 
-        def start(patience: Patience | None = None, **options: Any) -> int:
-            server = RestServer(core, ServerOptions(rest_port=0, **options), patience)
+        def start(**options: Any) -> int:
+            server = RestServer(core, ServerOptions(rest_port=0, **options))
             stack.callback(server.stop, 5.0)
             return server.start()
 

@@ -1,0 +1,121 @@
+"""How far apart two samples are, and how far chance alone would put them.
+
+Effect sizes decide, not p-values: with enough requests every difference is significant. n, m = examples of the
+reference and of production, B = bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+MOST_BINS = 10
+EXPECTED = 5
+"""Least pictures that a bin should hold of the smaller sample (W. G. Cochran, "Some methods for strengthening the
+common chi-square tests", Biometrics 10, 1954)."""
+HALF = 0.5
+"""Added to every count, so that an empty bin has a finite share (H. Jeffreys' prior of a multinomial)."""
+
+
+@dataclass(frozen=True)
+class Stability:
+    """A population stability index.
+
+    Args:
+        psi: 0: the same shares.
+        by_chance: what two samples of these sizes from one population stay below, but for `p_value` of the times.
+    """
+
+    psi: float
+    by_chance: float
+
+
+def bins_of(reference: np.ndarray, smaller: int) -> np.ndarray:
+    """Where the bins of a numeric measure end, float64 [B-1]: quantiles of the reference.
+
+    A value that fills a whole bin gets one of its own, so that a measure that was always the same in training, such as
+    the height of the pictures, is seen to change in either direction.
+
+    Args:
+        reference: float64 [n].
+        smaller: min(n, m), which decides how many bins can be told apart.
+    """
+    count = max(2, min(MOST_BINS, smaller // EXPECTED))
+    ends = np.quantile(reference, np.arange(1, count) / count, method="inverted_cdf")
+    values, repeats = np.unique(ends, return_counts=True)
+    filled = values[(repeats > 1) | (values == reference.min())]
+    return np.unique(np.concatenate([values, np.nextafter(filled, -np.inf)]))
+
+
+def binned(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """How many values each bin holds, int64 [B]; a bin holds its end."""
+    return np.bincount(np.searchsorted(ends, values, side="left"), minlength=len(ends) + 1)
+
+
+def pooled(reference: np.ndarray, production: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Counts of categories, int64 [K] each, those that are too rare to be told apart put together at the end."""
+    total = reference + production
+    smaller = min(reference.sum(), production.sum())
+    frequent = total * smaller >= EXPECTED * total.sum()
+    rest = (counts[~frequent].sum() for counts in (reference, production))
+    kept = (counts[frequent] for counts in (reference, production))
+    first, second = (np.append(counts, more) for counts, more in zip(kept, rest, strict=True))
+    there = first + second > 0
+    return first[there], second[there]
+
+
+def stability(reference: np.ndarray, production: np.ndarray, p_value: float) -> Stability:
+    """The population stability index of two counts, int64 [B] each.
+
+    The sum over the bins of (q - p) ln(q / p) for the shares p and q: the divergence J of H. Jeffreys ("An invariant
+    form for the prior probability in estimation problems", 1946), which credit scoring made popular. For samples of one
+    population it is (1/n + 1/m) times a chi-square of B - 1 degrees of freedom (B. Yurdakul, J. Naranjo, "Statistical
+    properties of the population stability index", Journal of Risk Model Validation 14, 2020): few requests, or many
+    bins, make it large by chance.
+    """
+    from scipy.stats import chi2
+
+    there = reference + production > 0
+    first, second = (_shares(counts[there]) for counts in (reference, production))
+    psi = float(np.sum((second - first) * np.log(second / first)))
+    noise = 1 / max(reference.sum(), 1) + 1 / max(production.sum(), 1)
+    return Stability(psi, float(noise * chi2.isf(p_value, max(len(first) - 1, 1))))
+
+
+def requests_needed(reference: int, bins: int, psi: float, p_value: float) -> int | None:
+    """How many requests it takes until `psi` is more than chance; None where the reference is too small for it."""
+    from scipy.stats import chi2
+
+    room = psi / float(chi2.isf(p_value, max(bins - 1, 1))) - 1 / reference
+    return int(np.ceil(1 / room)) if room > 0 else None
+
+
+def moved(reference: np.ndarray, production: np.ndarray) -> float | None:
+    """The Wasserstein distance, in standard deviations of the reference: how far values moved on average; None where
+    the reference never varied."""
+    from scipy.stats import wasserstein_distance
+
+    spread = float(reference.std())
+    return float(wasserstein_distance(reference, production)) / spread if spread > 0 else None
+
+
+def class_divergence(reference: np.ndarray, production: np.ndarray) -> float:
+    """The Jensen-Shannon distance of two counts, 0 (the same shares) to 1 (nothing in common)."""
+    from scipy.spatial.distance import jensenshannon
+
+    return float(jensenshannon(reference, production, base=2))
+
+
+def corrected(p_values: Sequence[float]) -> list[float]:
+    """The p-values of several measures of the same pictures, corrected so that the false discovery rate is kept (Y.
+    Benjamini, Y. Hochberg, "Controlling the false discovery rate", 1995); where nothing has drifted, the probability of
+    any finding at all."""
+    from scipy.stats import false_discovery_control
+
+    return [float(value) for value in false_discovery_control(p_values, method="bh")] if p_values else []
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    return (counts + HALF) / (counts.sum() + HALF * len(counts))

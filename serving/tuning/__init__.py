@@ -1,0 +1,1 @@
+"""`convoy tune`: batching settings, chosen by load on a real server."""
