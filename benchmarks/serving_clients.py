@@ -178,22 +178,26 @@ class Clients:
         """
         begin = time.perf_counter()
         end = begin + lead + seconds
-        names = list(itertools.islice(itertools.cycle(ports), clients))
+        is_over = ending(end, None if until_file is None else Path(until_file), until_refused=until_refused)
 
-        def is_over(status: str) -> bool:
-            late = time.perf_counter() >= end or (until_refused and status == REFUSED)
-            return late or (until_file is not None and Path(until_file).exists())
-
-        def work(number: int) -> list[Asked]:
-            name = names[number]
-            client = CLIENTS[name](ports[name])
+        def work(number: int, name: str) -> list[Asked]:
             requests = rotated(self._requests[kind][name], 7 * number)
             times = None if rate is None else ticks(begin + number / rate, clients / rate)
-            return drive(client, requests, times, is_over)
+            return drive(CLIENTS[name](ports[name]), requests, times, is_over)
 
         with ThreadPoolExecutor(clients) as threads:
-            found = [one for some in threads.map(work, range(clients)) for one in some]
+            found = [one for some in threads.map(work, range(clients), itertools.cycle(ports)) for one in some]
         return summary(found, begin + lead, end)
+
+
+def ending(end: float, file: Path | None, *, until_refused: bool) -> Callable[[str], bool]:
+    """Whether a client asks no more, by the status of its last answer; see `Clients.run`."""
+
+    def is_over(status: str) -> bool:
+        late = time.perf_counter() >= end or (until_refused and status == REFUSED)
+        return late or (file is not None and file.exists())
+
+    return is_over
 
 
 def drive(

@@ -58,7 +58,11 @@ def served(model: Path, *options: str) -> Iterator[Server]:
             yield Server(process, int(ports[0]), int(ports[1]))
         finally:
             process.terminate()
-            process.wait(SECONDS)
+            try:
+                process.wait(SECONDS)
+            finally:
+                process.kill()
+                process.communicate()
 
 
 class Helper:

@@ -35,7 +35,7 @@ from pipeline.cli_options import (
 from pipeline.command import app, verb
 from pipeline.console import Level, terminal
 from pipeline.errors import ConfigError, ConvoyError, Interrupted
-from pipeline.opening import config_file, configuration, finished_job, location, opened, run_folder_of
+from pipeline.opening import config_file, finished_job, location, opened, run_folder_of
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -306,72 +306,9 @@ def data_service(
         service.serve_worker(port, dispatcher, host)
 
 
-@verb
-def describe(
-    setting: Annotated[
-        str,
-        typer.Argument(
-            metavar="[SETTING]", help="Such as train, task.backbone, augment.rotation; or models, for all backbones."
-        ),
-    ] = "",
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print every setting as a Markdown page.")] = False,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", metavar="CONFIG", help="With `augment`: how the operations of this file are carried out."
-        ),
-    ] = None,
-) -> None:
-    """Explain settings: what they take, their defaults, what they mean; or compare the backbones."""
-    from pipeline import describe as settings
-    from pipeline.config import Config
-
-    if config is not None:
-        _describe_plan(setting, config)
-        return
-    if setting == "models":
-        _describe_models(markdown)
-        return
-    if markdown:
-        text = settings.as_markdown(Config)
-        terminal.answer({"markdown": text}, text.rstrip("\n"))
-        return
-    topic = settings.describe(setting, Config)
-    terminal.answer(settings.as_document(topic), settings.as_tables(topic))
-
-
-def _describe_models(markdown: bool) -> None:
-    from pipeline import describe_models as models
-
-    if markdown:
-        text = models.as_markdown()
-        terminal.answer({"markdown": text}, text.rstrip("\n"))
-        return
-    terminal.answer(models.as_document(), models.as_table())
-
-
-def _describe_plan(setting: str, source: Path) -> None:
-    from pipeline import describe as settings
-
-    if setting != "augment":
-        raise ConfigError("--config shows the plan of `augment`: convoy describe augment --config CONFIG.")
-    steps = settings.plan_of(configuration(source, [], None)[0])
-    view = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1)) or "no augmentation"
-    terminal.answer({"steps": [{"operations": step.operations, "what": step.what} for step in steps]}, view)
-
-
-@verb
-def schema() -> None:
-    """Print the JSON schema of a configuration file, for editors."""
-    from pipeline.config import Config
-    from pipeline.schema import json_schema
-
-    terminal.configure(terminal.level, as_json=True)
-    terminal.answer(json_schema(Config), "")
-
-
-from pipeline import cli_serving as cli_serving, cli_rollout as cli_rollout, cli_load as cli_load  # noqa: E402, I001, last in --help
-from pipeline import cli_requests as cli_requests  # noqa: E402
+# Imported here, so that `--help` lists their verbs after those above, in this order.
+from pipeline import cli_describe as cli_describe, cli_data as cli_data, cli_serving as cli_serving  # noqa: E402, I001
+from pipeline import cli_rollout as cli_rollout, cli_load as cli_load, cli_requests as cli_requests  # noqa: E402
 
 
 def execute(arguments: Sequence[str]) -> int:

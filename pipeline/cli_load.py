@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import cli_load_options as given
+from pipeline import cli_options as common
 from pipeline.command import verb
 from pipeline.console import terminal
 from pipeline.errors import ConfigError
@@ -39,30 +40,26 @@ def load(
     max_p99_ms: given.MaxP99 = None,
     max_error_share: given.MaxErrorShare = None,
     output: given.LoadFolder = Path("load"),
-    authority: given.LoadAuthority = None,
-    certificate: given.LoadCertificate = None,
-    key: given.LoadKey = None,
+    authority: common.Authority = None,
+    certificate: common.Certificate = None,
+    key: common.Key = None,
 ) -> None:
     """Offer requests to a server, whether or not earlier ones were answered: throughput, latency, errors, a plot."""
-    from serving.async_client import ClientSettings, connect
-    from serving.load import run
-    from serving.load.arrivals import Constant, Poisson
-    from serving.load.profiles import profile_of
-    from serving.load.result import LoadLimits
+    from pipeline.files import require_writable
+    from serving.load import profiles, result, run
+    from serving.load.arrivals import arrivals_of
     from serving.remote.settings import Tls
 
     times = {"rate": rate, "seconds": seconds, "peak": peak, "spike_seconds": spike_seconds}
-    chosen = profile_of(profile, times)
+    chosen = profiles.profile_of(profile, times)
     settings = run.LoadSettings(timeout=timeout, most_in_flight=most_in_flight)
-    tls = Tls(authority, certificate, key)
-    client = connect(
-        url, model, signature=signature, settings=ClientSettings(timeout=timeout, concurrency=most_in_flight, tls=tls)
-    )
-    requests = _requests(pictures, request, count)(batch_size)
-    result = run.load(client, requests, chosen, Constant() if arrivals == "constant" else Poisson(seed), settings)
-    files = [str(file) for file in run.keep(result, output)]
-    terminal.answer({**result.as_document(), "files": files}, f"{result.as_text()}\nwritten: {', '.join(files)}")
-    result.require(LoadLimits(max_p99_ms=max_p99_ms, max_error_share=max_error_share))
+    client = run.client_of(url, model, signature, settings, Tls(authority, certificate, key))
+    requests = _requests(pictures, request, count, signature)(batch_size)
+    require_writable(output)
+    found = run.load(client, requests, chosen, arrivals_of(arrivals, seed), settings)
+    files = [str(file) for file in run.keep(found, output)]
+    terminal.answer({**found.as_document(), "files": files}, f"{found.as_text()}\nwritten: {', '.join(files)}")
+    found.require(result.LoadLimits(max_p99_ms=max_p99_ms, max_error_share=max_error_share))
 
 
 @verb
@@ -77,6 +74,7 @@ def tune(
     cpus: given.Cpus = None,
 ) -> None:
     """Try batching settings on a server here, under load, and write the best to batching.config, with the evidence."""
+    from pipeline.files import require_writable
     from pipeline.latency import host
     from serving.tuning.outcome import Conditions
     from serving.tuning.place import place_of
@@ -87,6 +85,7 @@ def tune(
     if wanted is None:
         raise ConfigError("Say what 99 of 100 requests have to stay below: --latency-ms MS. A Run does not know it.")
     requests = _requests([folder] if pictures is None and request is None else pictures, request, count)
+    require_writable(place.output)
     chosen = cpus or place.cpus or len(os.sched_getaffinity(0))
     outcome = tuned(place, requests, Conditions(place.name, wanted, chosen, over, host(), minutes))
     with place.writing() as output:
@@ -95,9 +94,11 @@ def tune(
     terminal.answer({**outcome.as_document(), "files": files}, view)
 
 
-def _requests(places: Sequence[Path] | None, request: Path | None, count: int) -> Callable[[int | None], Requests]:
+def _requests(
+    places: Sequence[Path] | None, request: Path | None, count: int, asked: str = "serving_default"
+) -> Callable[[int | None], Requests]:
     """What is sent, for a number of pictures (rows) a request: by default one, or as many as were written down."""
-    from serving.load.requests import picture_requests, rows_from, written_request
+    from serving.load.requests import picture_requests, rows_from, warn_of_signature, written_request
 
     if (places is None) == (request is None):
         raise ConfigError(
@@ -105,6 +106,7 @@ def _requests(places: Sequence[Path] | None, request: Path | None, count: int) -
             "a request in TF Serving's JSON; not both. A production folder is a PLACE, too."
         )
     if request is not None:
+        warn_of_signature(request, asked)
 
         def written(signature: Signature, size: int | None) -> list[Arrays]:
             inputs = written_request(request, signature)

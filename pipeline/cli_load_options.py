@@ -86,13 +86,6 @@ LoadFolder = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="FOLDER", help="For load.json, requests.csv and load.png. Default: load."),
 ]
-LoadAuthority = Annotated[
-    Path | None, typer.Option("--authority", metavar="FILE", help="With TLS: PEM of who signed its certificate.")
-]
-LoadCertificate = Annotated[
-    Path | None, typer.Option("--certificate", metavar="FILE", help="With mTLS: PEM of this client's certificate.")
-]
-LoadKey = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="With mTLS: PEM of this client's key.")]
 
 Tuned = Annotated[
     Path,

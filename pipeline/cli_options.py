@@ -61,15 +61,13 @@ ModelName = Annotated[
 ]
 Authority = Annotated[
     Path | None,
-    typer.Option("--authority", metavar="FILE", help="With --server and TLS: PEM of who signed its certificate."),
+    typer.Option("--authority", metavar="FILE", help="With TLS: PEM of who signed the server's certificate."),
 ]
 Certificate = Annotated[
     Path | None,
-    typer.Option("--certificate", metavar="FILE", help="With --server and mTLS: PEM of this client's certificate."),
+    typer.Option("--certificate", metavar="FILE", help="With mTLS: PEM of this client's certificate."),
 ]
-Key = Annotated[
-    Path | None, typer.Option("--key", metavar="FILE", help="With --server and mTLS: PEM of this client's key.")
-]
+Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="With mTLS: PEM of this client's key.")]
 Timeout = Annotated[
     float,
     typer.Option(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,9 +17,13 @@ from pipeline.opening import location
 
 if TYPE_CHECKING:
     from pipeline.data.requests.reader import Choice, RequestLog
+    from pipeline.drift import DriftSettings
 
 LogFolder = Annotated[
-    Path, typer.Argument(metavar="REQUESTS", help="The folder of `convoy serve --request-log`, or one shard of it.")
+    Path,
+    typer.Argument(
+        metavar="REQUESTS", parser=location, help="The folder of `convoy serve --request-log`, or one shard of it."
+    ),
 ]
 ModelName = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Where the log holds several.")]
 Version = Annotated[int | None, typer.Option("--version", metavar="N", min=0, help="Only of this version.")]
@@ -59,17 +65,13 @@ def requests(
         raise ConfigError("--to writes pictures to be labelled, --labels reads labels; give one of them.")
     if imported:
         _import(imported, folder)
-    from pipeline.data.requests.reader import RequestLog
-
-    log, choice = RequestLog(folder), _choice(model, version, since, until)
+    log, choice = _opened(folder, model, version, since, until)
     if to is not None:
         _pick(log, choice, to, pick, count, _required(run, "--to"))
     elif labels is not None:
         _score(log, choice, labels, _required(run, "--labels"))
     else:
-        from pipeline.data.requests import view
-
-        terminal.answer(view.as_document(log), view.as_table(log))
+        _show(log)
 
 
 @verb
@@ -87,15 +89,12 @@ def drift(
     reference: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures of each split to compare with.")] = 2000,
 ) -> None:
     """Compare logged requests with what the Run was trained on; exit code 6 where they have drifted."""
-    from pipeline.data.requests.reader import RequestLog
-    from pipeline.drift import DriftSettings, examine, keep, view
+    from pipeline.drift import examine, keep, view
     from pipeline.mirror import mirrored
     from pipeline.run import Run
 
-    if not 0 < p_value < 1:
-        raise ConfigError(f"--p-value is a probability: expected more than 0 and less than 1, got {p_value:g}.")
-    settings = DriftSettings(max_psi=max_psi, max_auc=max_auc, p_value=p_value, requests=count, reference=reference)
-    log, choice = RequestLog(folder), _choice(model, version, since, until)
+    settings = _settings(max_psi, max_auc, p_value, count, reference)
+    log, choice = _opened(folder, model, version, since, until)
     with mirrored(run) as local:
         report = examine.examine(Run(local, home=run), log, choice, settings)
         keep.keep(report, Run(local, home=run))
@@ -105,11 +104,26 @@ def drift(
     report.require_alike()
 
 
-def _choice(model: str | None, version: int | None, since: str | None, until: str | None) -> Choice:
-    from pipeline.data.requests.reader import Choice, from_time
+def _settings(max_psi: float, max_auc: float, p_value: float, count: int, reference: int) -> DriftSettings:
+    from pipeline.drift.settings import LEAST_P_VALUE, DriftSettings
 
+    if not 0 < max_psi < math.inf:
+        raise ConfigError(f"--max-psi: expected a number above 0, got {max_psi:g}.")
+    if not 0.5 < max_auc <= 1:
+        raise ConfigError(f"--max-auc: expected more than 0.5, which is guessing, and at most 1, got {max_auc:g}.")
+    if not LEAST_P_VALUE <= p_value < 1:
+        raise ConfigError(f"--p-value: expected a probability from {LEAST_P_VALUE:g} to below 1, got {p_value:g}.")
+    return DriftSettings(max_psi=max_psi, max_auc=max_auc, p_value=p_value, requests=count, reference=reference)
+
+
+def _opened(
+    folder: Path, model: str | None, version: int | None, since: str | None, until: str | None
+) -> tuple[RequestLog, Choice]:
+    from pipeline.data.requests.reader import Choice, RequestLog, from_time
+
+    log = RequestLog(folder)
     times = (None if text is None else from_time(text) for text in (since, until))
-    return Choice(model, version, *times)
+    return log, Choice(model, version, *times)
 
 
 def _required(run: Path | None, option: str) -> Path:
@@ -119,20 +133,33 @@ def _required(run: Path | None, option: str) -> Path:
 
 
 def _import(files: list[Path], folder: Path) -> None:
+    from pipeline.data.pictures import BadPicture
     from pipeline.data.requests.writer import LogLimits, RequestWriter
     from serving.request_log.prediction_logs import logged_pictures
 
     # Without a limit: what somebody asks for is not thrown away.
-    writer, held, passed_over = RequestWriter(folder, LogLimits(limit_gib=2**20)), 0, 0
+    writer, held, bad, passed_over = RequestWriter(folder, LogLimits(limit_gib=2**20)), 0, 0, 0
     try:
-        for file in files:
-            for pictures in logged_pictures(file):
-                held, passed_over = held + len(pictures), passed_over + (not pictures)
-                for picture in pictures:
+        for pictures in chain.from_iterable(map(logged_pictures, files)):
+            passed_over += not pictures
+            for picture in pictures:
+                try:
                     writer.write(picture)
+                    held += 1
+                except BadPicture:
+                    bad += 1
     finally:
         writer.close()
-    console.say(f"requests: {held} pictures imported; {passed_over} records without a picture were passed over")
+    console.say(
+        f"requests: {held} pictures imported; {bad} pictures that cannot be read, and {passed_over} records without a "
+        "usable picture, were passed over"
+    )
+
+
+def _show(log: RequestLog) -> None:
+    from pipeline.data.requests import view
+
+    terminal.answer(view.as_document(log), view.as_table(log))
 
 
 def _pick(log: RequestLog, choice: Choice, to: Path, how: Any, count: int, run: Path) -> None:

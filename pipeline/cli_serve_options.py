@@ -78,7 +78,10 @@ DrainSeconds = Annotated[float, typer.Option("--drain-seconds", min=0, help="For
 RequestLog = Annotated[
     Path | None,
     typer.Option(
-        "--request-log", metavar="FOLDER", help="Keep a share of the pictures that are asked, with their answers."
+        "--request-log",
+        metavar="FOLDER",
+        parser=location,
+        help="Keep a share of the pictures that are asked, with their answers.",
     ),
 ]
 LogShare = Annotated[float, typer.Option("--log-share", min=0, max=1, help="Of the requests that are logged.")]

@@ -1,4 +1,4 @@
-"""The verbs that bring exported models into production: serve, deploy, roll out, load, tune."""
+"""The verb that answers requests: serve."""
 
 from __future__ import annotations
 

@@ -147,7 +147,11 @@ def load_data(path: Path, overrides: Sequence[str] = ()) -> DataConfig:
     Raises:
         ConfigError: as `load`.
     """
-    document = yaml_file.read(location(path))
+    return data_config(yaml_file.read(location(path)), overrides)
+
+
+def data_config(document: Document, overrides: Sequence[str] = ()) -> DataConfig:
+    """The DataConfig that a document, changed by overrides, describes."""
     _override(document, overrides)
     if "task" in document.data:
         config = _validated(document, Config)

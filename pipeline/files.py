@@ -91,6 +91,18 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def require_writable(folder: Path) -> None:
+    """Raises StorageError where a folder could neither be made nor written; makes nothing. Buckets are not asked."""
+    if is_remote(folder):
+        return
+    with storage_errors(folder):
+        there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise StorageError(f"Cannot write into {folder}: {there} is a file. Give a folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise StorageError(f"Cannot write into {folder}: {there} may not be written. Give another one.")
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turns the system's refusals to write `path` into a StorageError that says what to do.

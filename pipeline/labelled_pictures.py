@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline import console
 from pipeline.answers import same_answer
-from pipeline.data.example import ID, IMAGE, LABEL, LABELS, VALUE, RawExample
+from pipeline.data.example import ID, IMAGE, LABEL, LABELS, VALUE, RawExample, content_of
 from pipeline.data.pictures import BadPicture, picture_to_send
 from pipeline.data.requests.reader import Choice, RequestLog, drawn
 from pipeline.data.requests.writer import whole_shards
@@ -163,7 +163,7 @@ def labels_of(example: RawExample, task: Task) -> dict[str, Any]:
 
 
 def _encoded(image: Any) -> bytes:
-    return picture_to_send(image.read_bytes() if isinstance(image, Path) else image).data
+    return picture_to_send(content_of(image)).data
 
 
 def _spread(count: int, most: int) -> Iterator[int]:

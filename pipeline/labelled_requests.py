@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +19,15 @@ from pipeline.labelled_pictures import TaskJudge, labels_of
 
 @dataclass(frozen=True)
 class LabelledRequest:
-    """A logged picture of which the truth is known."""
+    """A logged picture of which the truth is known.
+
+    Args:
+        picked: how it was picked for labelling; empty where the table does not say.
+    """
 
     name: str
     labels: Mapping[str, Any]
+    picked: str
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Score:
 
     @property
     def is_fair(self) -> bool:
-        """Whether the figure is about production, not about pictures that were picked for being hard."""
+        """Whether the figure is about production, not about pictures that were picked for what they are."""
         return set(self.picked) <= {"random", ""}
 
     def as_document(self) -> dict[str, Any]:
@@ -51,11 +55,15 @@ class Score:
     def as_text(self) -> str:
         """The same for people."""
         text = f"{self.metric} {self.value:.4f} over {self.labelled} labelled requests"
-        return text if self.is_fair else f"{text}, of which some were picked for being hard: production is better"
+        if self.is_fair:
+            return text
+        how = ", ".join(f"{count} {how}" for how, count in sorted(self.picked.items()) if how)
+        return f"{text}, not all of which are a fair draw ({how}): this is not the figure of production"
 
 
 def score(log: RequestLog, choice: Choice, table: Path, model: Model) -> Score:
-    """The task's metric of the logged answers; rows without a label do not count.
+    """The task's metric of the logged answers; rows without a label do not count, but an empty list of classes is one:
+    that none of them is there.
 
     Raises:
         DataError: the table cannot be read, names a class that the task does not have, or labels no logged picture.
@@ -65,7 +73,7 @@ def score(log: RequestLog, choice: Choice, table: Path, model: Model) -> Score:
     for picture in log.pictures([name for name in log.ids(choice) if name in labelled]):
         prediction = model.translation.predictions(picture)
         if prediction is not None:
-            known.append(LabelledRequest(picture.id, labelled[picture.id]))
+            known.append(labelled[picture.id])
             answers.append({name: value[np.newaxis] for name, value in prediction.items()})
     judge = TaskJudge(model.task)
     value = judge.score(known, answers)
@@ -74,13 +82,14 @@ def score(log: RequestLog, choice: Choice, table: Path, model: Model) -> Score:
             f"{table} labels no picture of {log.folder} that was answered. Fill in its columns, and keep the column "
             "`id`, by which pictures are known."
         )
-    picked = _picked(table)
-    return Score(judge.metric, value, len(known), Counter(picked.get(one.name, "") for one in known))
+    return Score(judge.metric, value, len(known), Counter(one.picked for one in known))
 
 
-def _labelled(table: Path, model: Model) -> dict[str, dict[str, Any]]:
-    """Id -> label fields, of the rows that are filled in."""
+def _labelled(table: Path, model: Model) -> dict[str, LabelledRequest]:
+    """By id, of the rows that are filled in."""
     source = Table(path=table, id_column=ID, **columns_to_fill(model.task))
+    if PICKED in source.column_names():
+        source = source.model_copy(update={"text_column": PICKED})
     source.check()
     found = {}
     for example in source.examples():
@@ -90,18 +99,11 @@ def _labelled(table: Path, model: Model) -> dict[str, dict[str, Any]]:
                 f"{example.where}: {example.label or example.labels!r} is no class of the task. "
                 f"Valid: {', '.join(model.task.output_names)}."
             )
-        if labels and not _is_empty(labels, example):
-            found[example.id] = labels
+        if labels and not _is_empty(labels):
+            found[example.id] = LabelledRequest(example.id, labels, example.text or "")
     return found
 
 
-def _is_empty(labels: Mapping[str, Any], example: Any) -> bool:
-    """Whether nothing was filled in; an empty list of classes cannot be told from a row that nobody looked at."""
-    if example.labels is not None:
-        return not example.labels
+def _is_empty(labels: Mapping[str, Any]) -> bool:
+    """Whether nothing was filled in where numbers are expected."""
     return any(np.all(np.isnan(np.asarray(value, np.float64))) for value in labels.values())
-
-
-def _picked(table: Path) -> dict[str, str]:
-    with table.open(encoding="utf-8-sig", newline="") as stream:
-        return {row[ID]: row.get(PICKED) or "" for row in csv.DictReader(stream)}

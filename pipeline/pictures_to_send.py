@@ -17,11 +17,11 @@ EXAMPLES = "examples/picture.*"
 
 
 def pictures_in(places: Sequence[Path], most: int) -> list[bytes]:
-    """At most `most` encoded pictures, spread evenly over what there is.
+    """At most `most` encoded pictures, spread evenly over the places and the files in them.
 
     Args:
-        places: pictures and folders of them; a Run or a prepared data set (its evaluation split), an export or a
-            SavedModel (its warm-up requests), a production folder (its example).
+        places: pictures and folders of them; a Run or a prepared data set (the first of its evaluation split), an
+            export or a SavedModel (its first warm-up requests), a production folder (its example).
 
     Raises:
         DataError: there is none.

@@ -6,6 +6,7 @@ the one step that changes what is served.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from serving.protos.server_configs import BatchingParameters, MonitoringConfig, 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 MEASURED = "# Measured by"
 """Begins a `batching.config` that holds what `convoy tune` measured, which `deploy` then leaves alone."""
+EVIDENCE = "tune.json"
+"""Beside it, under which conditions that was."""
 LARGEST_BATCH = 64
 SHARE_OF_LATENCY = 0.5
 """Of the wanted latency that one batch may compute: the one before it may have to be waited for."""
@@ -151,6 +154,15 @@ def write_monitoring(file: Path) -> None:
 def is_measured(file: Path) -> bool:
     """Whether a `batching.config` holds what `convoy tune` measured."""
     return file.is_file() and file.read_text(encoding="utf-8").startswith(MEASURED)
+
+
+def conditions_of(file: Path) -> Mapping[str, Any]:
+    """Under which a `batching.config` was measured, such as `latency_ms` and `cpus`; empty where nothing says so."""
+    try:
+        found = json.loads(file.with_name(EVIDENCE).read_bytes())["conditions"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def measured_of(run: Path) -> Path:

@@ -161,14 +161,36 @@ def _write_all(
 def _write_configs(deployment: Deployment, settings: DeploymentSettings, export: Export) -> None:
     """batching.config and monitoring.config. What `convoy tune` measured stays, or comes along from the Run."""
     configs.write_monitoring(deployment.monitoring_config)
-    if configs.is_measured(deployment.batching_config):
-        return
     measured = configs.measured_of(export.run)
-    if configs.is_measured(measured):
-        write_file(deployment.batching_config, measured.read_bytes())
+    if not configs.is_measured(deployment.batching_config) and configs.is_measured(measured):
+        _bring(measured, deployment.batching_config)
+    if configs.is_measured(deployment.batching_config):
+        _warn_of_other_conditions(deployment, settings)
         return
     parameters, notes = configs.default_batching(settings.cpus, settings.latency_ms, export.picture_ms)
     configs.write_text(deployment.batching_config, parameters, notes)
+
+
+def _bring(measured: Path, target: Path) -> None:
+    """Copies what was measured, after what says under which conditions."""
+    evidence = measured.with_name(configs.EVIDENCE)
+    if evidence.is_file():
+        write_file(target.with_name(configs.EVIDENCE), evidence.read_bytes())
+    write_file(target, measured.read_bytes())
+
+
+def _warn_of_other_conditions(deployment: Deployment, settings: DeploymentSettings) -> None:
+    conditions, told = configs.conditions_of(deployment.batching_config), settings.model_dump()
+    others = [
+        f"--{name.replace('_', '-')} {conditions[name]:g} (here {told[name]:g})"
+        for name in ("latency_ms", "cpus")
+        if isinstance(conditions.get(name), int | float) and conditions[name] != told[name]
+    ]
+    if others:
+        console.warn(
+            f"{deployment.batching_config} was measured for {', '.join(others)}. Measure it again: convoy tune "
+            f"{deployment.path}"
+        )
 
 
 def _first(before: Served, version: int) -> Served:

@@ -16,15 +16,13 @@ from models.stack import tf
 from pipeline.augment.places import ROUNDING, area, keep_objects
 from pipeline.data.example import (
     BOXES,
-    CLASSES,
     CORNERS,
-    CROWD,
-    DIFFICULT,
     LABEL,
     LABEL_PARTS,
     LABEL_SHARES,
     LABELS,
     MASKS,
+    OBJECT_FIELDS,
     POINTS,
     VALUE,
     Example,
@@ -33,7 +31,6 @@ from pipeline.data.example import (
 if TYPE_CHECKING:
     import tensorflow as tf
 
-OBJECT_FIELDS = (BOXES, CLASSES, CORNERS, POINTS, DIFFICULT, CROWD, MASKS)
 HIDDEN = 1.0
 """The visibility of a key point that is labelled but covered."""
 

@@ -21,6 +21,8 @@
 | `points`       | float32 [N,P,3]         | x, y as shares, and visibility 0, 1 or 2 (as in COCO) | key points      |
 | `difficult`    | bool [N]                | too hard to be asked for                      | objects, optional |
 | `crowd`        | bool [N]                | stands for many objects in one                | objects, optional |
+| `visible`      | float32 [N]             | the share of the object that is not hidden    | objects, optional |
+| `tracks`       | int64 [N]               | the same in all pictures of a sequence; 0: none | sequences   |
 | `masks`        | string [N] once parsed  | a PNG each; empty where there is no object    | instances       |
 |                | uint8 [N,H,W] decoded   | 1 where the object is, else 0; all 0: not known | instances       |
 | `mask`         | string [] once parsed   | PNG of the picture's size                     | segmentation    |
@@ -38,10 +40,13 @@ them, has those of its box; one without points has points that are not visible.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.data.outlines import Outline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +70,8 @@ CORNERS = "corners"
 POINTS = "points"
 DIFFICULT = "difficult"
 CROWD = "crowd"
+VISIBLE = "visible"
+TRACKS = "tracks"
 MASKS = "masks"
 MASK = "mask"
 KNOWN = "known"
@@ -73,7 +80,7 @@ LABEL_SHARES = "label_shares"
 EPOCH = "epoch"
 REAL = "real"
 
-OBJECT_FIELDS = (CLASSES, BOXES, CORNERS, POINTS, DIFFICULT, CROWD, MASKS)
+OBJECT_FIELDS = (CLASSES, BOXES, CORNERS, POINTS, DIFFICULT, CROWD, VISIBLE, TRACKS, MASKS)
 """What an example may hold of each of its N objects."""
 MARKED = (*OBJECT_FIELDS, MASK, KNOWN)
 """Fields whose values are places in the picture, or belong to one."""
@@ -88,13 +95,26 @@ TEST = "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 
 
+class MadePicture(ABC):
+    """A picture that is made when it is stored, such as one that is drawn; what is known of it may come without it."""
+
+    @abstractmethod
+    def read_bytes(self) -> bytes:
+        """The encoded picture, the same whenever it is asked for."""
+
+    @property
+    @abstractmethod
+    def about_bytes(self) -> int:
+        """About how large that is."""
+
+
 @dataclass(frozen=True)
 class RawObject:
     """One object in a picture, as a source gives it.
 
-    All places are in pixels of the picture as it is shown, upright: where the file carries an EXIF orientation, of the
-    turned picture, as annotation tools show it. x grows to the right, y downwards; the left edge of the first pixel is
-    0 and its right edge 1, so that a box around all of a picture is (0, 0, width, height).
+    All places are of the picture as it is shown, upright: where the file carries an EXIF orientation, of the turned
+    picture, as annotation tools show it. x grows to the right, y downwards. In pixels the left edge of the first pixel
+    is 0 and its right edge 1, so that a box around all of a picture is (0, 0, width, height).
 
     Args:
         label: its class.
@@ -102,20 +122,31 @@ class RawObject:
             else its visible points.
         corners: four corners x, y of a rotated box, in order around it.
         points: key points x, y, visibility: 0 not labelled, 1 hidden, 2 visible (as in COCO); the same for all objects.
-        mask: uint8 or bool [height, width] of the picture, or a PNG of that size: not 0 where the object is.
+        mask: uint8 or bool [height, width] of the picture, or a PNG of that size: not 0 where the object is; or its
+            outlines or runs of pixels.
         where: file and line to name in a message about this object.
         difficult: too hard to be asked for (Pascal VOC).
         crowd: stands for many objects in one (COCO's `iscrowd`).
+        area: in square pixels, where the source gives one (COCO); kept when data is converted.
+        visible: the share of the object that is not hidden, 0..1, where that is known.
+        track: from 1; the same for the same object in all pictures of a sequence.
+        unit: of all places: pixels, or shares of the picture (its width for x, its height for y).
+        unusable: why this object cannot be used, where the source can tell; it is then left out and listed.
     """
 
     label: str
     box: tuple[float, float, float, float] | None = None
     corners: Sequence[tuple[float, float]] | None = None
     points: Sequence[tuple[float, float, float]] | None = None
-    mask: bytes | np.ndarray | None = None
+    mask: bytes | np.ndarray | Outline | None = None
     where: str = ""
     difficult: bool = False
     crowd: bool = False
+    area: float | None = None
+    visible: float | None = None
+    track: int | None = None
+    unit: Literal["pixel", "picture"] = "pixel"
+    unusable: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,8 +155,8 @@ class RawExample:
 
     Args:
         id: unique in the data set, such as `roses/12.jpg`.
-        image: the picture's encoded bytes in any format, the path of a file with them (read only when it is stored), or
-            uint8 pixels [H, W] or [H, W, C] (they become PNG).
+        image: the picture's encoded bytes in any format, the path of a file with them or a MadePicture (read or made
+            only when it is stored), or uint8 pixels [H, W] or [H, W, C] (they become PNG).
         split: `train`, `validation` or `test` where the source says so, else None (split by `data.splits`).
         label: class name, for one class a picture; empty where it is not known.
         labels: class names, for any number of classes a picture.
@@ -140,6 +171,8 @@ class RawExample:
             PNG of that size, grey or with a palette.
         missing: a picture of the same size (its bytes or file) that is not 0 where something is missing.
         where: file (and line) to name in a message about this example.
+        unusable: why it cannot be used, where the source can tell, such as a file of labels that is cut short: it then
+            goes to the quarantine.
     """
 
     id: str
@@ -156,6 +189,21 @@ class RawExample:
     mask: bytes | np.ndarray | None = None
     missing: bytes | Path | None = None
     where: str = ""
+    unusable: str = ""
+
+    @property
+    def usable_objects(self) -> list[RawObject]:
+        """Its objects without those that the source itself calls unusable."""
+        return [one for one in self.objects or () if not one.unusable]
+
+
+def content_of(image: Any) -> Any:
+    """An example's `image` with files read and pictures made: encoded bytes, or pixels.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return image.read_bytes() if isinstance(image, Path | MadePicture) else image
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
-from pipeline.data.example import CLASSES, ID, IMAGE, MASK, TEXT, RawExample
+from pipeline.data.example import CLASSES, ID, IMAGE, MASK, TEXT, RawExample, content_of
 from pipeline.data.missing import MissingRegions
 from pipeline.data.objects import LeftOut, placed
 from pipeline.data.pictures import BadPicture, StoredPicture, stored_picture
@@ -39,9 +38,10 @@ def load(example: RawExample, fields: Collection[str], regions: MissingRegions) 
         fields: what every example of the store holds.
         regions: what to do where parts of the picture are missing.
     """
-    image = example.image
+    if example.unusable:
+        return BadPicture(example.unusable)
     try:
-        source = image.read_bytes() if isinstance(image, Path) else image
+        source = content_of(example.image)
         picture = regions.filled(stored_picture(source), source, example.missing)
         if CLASSES not in fields and MASK not in fields:
             return Loaded(picture, example)

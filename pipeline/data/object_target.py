@@ -19,11 +19,13 @@ from pipeline.data.example import (
     DIFFICULT,
     MASKS,
     POINTS,
+    TRACKS,
+    VISIBLE,
     RawExample,
     RawObject,
 )
 from pipeline.data.splits import UNNAMED
-from pipeline.data.targets import AnyClasses, MissingClasses, NoTarget, members
+from pipeline.data.targets import UNKNOWN, AnyClasses, MissingClasses, NoTarget, members
 from pipeline.errors import DataError
 
 
@@ -41,7 +43,7 @@ class Objects(AnyClasses):
     @property
     def fields(self) -> tuple[str, ...]:
         """`boxes`, `classes`, and what else any object has."""
-        optional = (CORNERS, POINTS, DIFFICULT, CROWD, MASKS)
+        optional = (CORNERS, POINTS, DIFFICULT, CROWD, VISIBLE, TRACKS, MASKS)
         return (BOXES, CLASSES, *(name for name in optional if name in self._optional))
 
     def collect(self, example: RawExample) -> None:
@@ -52,8 +54,19 @@ class Objects(AnyClasses):
             )
         self._lengths.append(len(example.objects))
         for raw in example.objects:
+            if raw.unusable:
+                self._gone.add(len(self._seen))
+                self._seen.append(UNKNOWN)
+                continue
             self._see(raw.label, raw.where or example.where)
             self._note(raw, raw.where or example.where)
+
+    def _number(self, name: str, where: str) -> int:
+        try:
+            return super()._number(name, where)
+        except DataError as error:
+            advice = "Objects of other classes can be left out: data.source.other_classes=leave_out."
+            raise DataError(f"{error} {advice}") from error
 
     def _note(self, raw: RawObject, where: str) -> None:
         held = {
@@ -61,6 +74,8 @@ class Objects(AnyClasses):
             POINTS: raw.points is not None,
             DIFFICULT: raw.difficult,
             CROWD: raw.crowd,
+            VISIBLE: raw.visible is not None,
+            TRACKS: raw.track is not None,
             MASKS: raw.mask is not None,
         }
         self._optional.update(name for name, holds in held.items() if holds)
@@ -117,6 +132,8 @@ class Objects(AnyClasses):
             POINTS: np.array([self._points(raw) for raw in objects], np.float32).ravel(),
             DIFFICULT: [int(raw.difficult) for raw in objects],
             CROWD: [int(raw.crowd) for raw in objects],
+            VISIBLE: np.array([1.0 if raw.visible is None else raw.visible for raw in objects], np.float32),
+            TRACKS: [raw.track or 0 for raw in objects],
             MASKS: [raw.mask for raw in objects],
         }
         return {name: columns[name] for name in self.fields}
@@ -135,6 +152,8 @@ class Objects(AnyClasses):
             POINTS: features.Tensor(shape=(None, self._num_points, 3), dtype=np.float32),
             DIFFICULT: features.Sequence(np.bool_),
             CROWD: features.Sequence(np.bool_),
+            VISIBLE: features.Tensor(shape=(None,), dtype=np.float32),
+            TRACKS: features.Sequence(np.int64),
             MASKS: features.Sequence(features.Image(shape=(None, None, 1), encoding_format="png")),
         }
         return {name: all_features[name] for name in self.fields}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.example import CORNERS, IGNORED, MASK, MASKS, RawExample, RawObject
+from pipeline.data.outlines import BadOutline, Outline, Polygons
 from pipeline.data.pictures import PNG_COMPRESSION, BadPicture, StoredPicture
 
 Box = tuple[float, float, float, float]
@@ -68,7 +69,27 @@ def placed(
     return replace(example, objects=kept, mask=mask), tuple(left_out)
 
 
-def _placed(raw: RawObject, picture: StoredPicture, fields: Collection[str]) -> RawObject:
+def in_pixels(raw: RawObject, width: int, height: int) -> RawObject:
+    """The object with all its places in pixels of a picture of this size."""
+    if raw.unit == "pixel":
+        return raw
+    box = (
+        None if raw.box is None else (raw.box[0] * width, raw.box[1] * height, raw.box[2] * width, raw.box[3] * height)
+    )
+    return replace(
+        raw,
+        unit="pixel",
+        box=box,
+        corners=None if raw.corners is None else [(x * width, y * height) for x, y in raw.corners],
+        points=None if raw.points is None else [(x * width, y * height, seen) for x, y, seen in raw.points],
+        mask=raw.mask.scaled(width, height) if isinstance(raw.mask, Outline) else raw.mask,
+    )
+
+
+def _placed(given: RawObject, picture: StoredPicture, fields: Collection[str]) -> RawObject:
+    if given.unusable:
+        raise BadObject(given.unusable)
+    raw = in_pixels(given, picture.width, picture.height)
     scale = np.array([picture.width, picture.height])
     pixels = None if raw.mask is None else _object_pixels(raw.mask, picture)
     box = _clipped(_box(raw, pixels), picture.width, picture.height)
@@ -88,6 +109,8 @@ def _box(raw: RawObject, pixels: np.ndarray | None) -> Box:
         return x_min, y_min, x_max, y_max
     if raw.corners is not None:
         return _around(raw.corners)
+    if isinstance(raw.mask, Polygons):
+        return raw.mask.bounds()
     if pixels is not None:
         rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
         return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
@@ -101,8 +124,12 @@ def _around(points: Sequence[tuple[float, float]]) -> Box:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _clipped(box: Box, width: int, height: int) -> Box:
-    """The part of a box in pixels that is within the picture, as shares 0..1, exact in float32."""
+def clipped_box(box: Box, width: int, height: int) -> Box:
+    """The part of a box in pixels that is within the picture.
+
+    Raises:
+        BadObject: it is not finite, has no area or is outside.
+    """
     shown = f"the box ({', '.join(f'{value:g}' for value in box)})"
     if not all(math.isfinite(value) for value in box):
         raise BadObject(f"{shown} is not finite")
@@ -111,9 +138,15 @@ def _clipped(box: Box, width: int, height: int) -> Box:
         raise BadObject(f"{shown} has no area")
     if x_min >= width or y_min >= height or x_max <= 0 or y_max <= 0:
         raise BadObject(f"{shown} is outside the picture of {width} x {height} pixels")
-    shares = np.clip(np.array(box) / (width, height, width, height), 0, 1).astype(np.float32)
+    return max(x_min, 0.0), max(y_min, 0.0), min(x_max, float(width)), min(y_max, float(height))
+
+
+def _clipped(box: Box, width: int, height: int) -> Box:
+    """The same as shares 0..1, exact in float32."""
+    inside = np.array(clipped_box(box, width, height)) / (width, height, width, height)
+    shares = inside.astype(np.float32)
     if shares[0] >= shares[2] or shares[1] >= shares[3]:
-        raise BadObject(f"{shown} has no area")
+        raise BadObject(f"the box ({', '.join(f'{value:g}' for value in box)}) has no area")
     x_min, y_min, x_max, y_max = shares.tolist()
     return x_min, y_min, x_max, y_max
 
@@ -136,7 +169,7 @@ def _point(point: tuple[float, float, float], scale: np.ndarray) -> tuple[float,
     return (float(x), float(y), float(visibility)) if visibility else (0.0, 0.0, 0.0)
 
 
-def _object_pixels(mask: bytes | np.ndarray, picture: StoredPicture) -> np.ndarray:
+def _object_pixels(mask: bytes | np.ndarray | Outline, picture: StoredPicture) -> np.ndarray:
     """bool [h, w]: where the object is."""
     try:
         pixels = mask_pixels(mask, picture) != 0
@@ -147,7 +180,7 @@ def _object_pixels(mask: bytes | np.ndarray, picture: StoredPicture) -> np.ndarr
     return pixels
 
 
-def _object_png(mask: bytes | np.ndarray | None, pixels: np.ndarray | None, picture: StoredPicture) -> bytes:
+def _object_png(mask: bytes | np.ndarray | Outline | None, pixels: np.ndarray | None, picture: StoredPicture) -> bytes:
     """0 and 1; all 0 where the object has no mask, which says that it is not known."""
     if mask is None or pixels is None:
         return _png(np.zeros((picture.height, picture.width), np.uint8))
@@ -161,12 +194,17 @@ def _mask_of_all(mask: bytes | np.ndarray | None, picture: StoredPicture) -> byt
     return _png(mask_pixels(mask, picture))
 
 
-def mask_pixels(mask: bytes | np.ndarray, picture: StoredPicture) -> np.ndarray:
+def mask_pixels(mask: bytes | np.ndarray | Outline, picture: StoredPicture) -> np.ndarray:
     """uint8 [h, w]: the numbers of a mask's pixels.
 
     Raises:
         BadPicture: it cannot be read, has colours instead of numbers, or is not of the picture's size.
     """
+    if isinstance(mask, Outline):
+        try:
+            return mask.pixels(picture.height, picture.width)
+        except BadOutline as error:
+            raise BadPicture(str(error)) from error
     pixels = _read_mask(mask) if isinstance(mask, bytes) else np.asarray(mask)
     if pixels.dtype not in (np.uint8, np.bool_):
         raise BadPicture(f"its mask is {pixels.dtype}, expected uint8 or bool")

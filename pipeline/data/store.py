@@ -41,7 +41,9 @@ from pipeline.data.example import (
     OBJECT_FIELDS,
     POINTS,
     TEXT,
+    TRACKS,
     VALUE,
+    VISIBLE,
     DataInfo,
     Example,
 )
@@ -179,6 +181,8 @@ class Store:
             POINTS: ([self.info.num_points, 3], tf.float32, 0.0),
             DIFFICULT: ([], tf.int64, 0),
             CROWD: ([], tf.int64, 0),
+            VISIBLE: ([], tf.float32, 0.0),
+            TRACKS: ([], tf.int64, 0),
             MASKS: ([], tf.string, ""),
         }[name]
         return tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=True, default_value=nothing)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.example import ID, IMAGE, MASK, SPLITS, TEXT, RawExample
+from pipeline.data.example import ID, IMAGE, MASK, SPLITS, TEXT, MadePicture, RawExample
 from pipeline.data.imputation import MissingColumns
 from pipeline.data.number_target import Numbers
 from pipeline.data.object_target import Objects, Regions
@@ -129,6 +129,8 @@ def _size(example: RawExample) -> int:
     image = example.image
     if isinstance(image, Path):
         return image.stat().st_size if image.is_file() else 0
+    if isinstance(image, MadePicture):
+        return image.about_bytes
     return image.nbytes if isinstance(image, np.ndarray) else len(image)
 
 

@@ -270,6 +270,7 @@ class AnyClasses(ClassTarget):
     def strata(self) -> np.ndarray:
         """Each picture's rarest class; -1 where it has none. Rare classes are then shared out as evenly as can be."""
         indices, owners = self.indices(), self._owners()
+        indices, owners = indices[indices != UNKNOWN], owners[indices != UNKNOWN]
         frequency = np.bincount(indices, minlength=len(self.class_names()))
         by_rarity = np.lexsort((indices, -frequency[indices]))  # the rarest last, so that it is written last
         strata = np.full(len(self._lengths), -1, np.int64)

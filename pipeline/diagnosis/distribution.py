@@ -41,7 +41,7 @@ class ClassTally:
     def add(self, example: RawExample) -> None:
         """Takes the next example."""
         names = [example.label] if example.label else list(example.labels or ())
-        names += [one.label for one in example.objects or ()]
+        names += [one.label for one in example.usable_objects]
         for name in names:
             self._classes.append(self._index.setdefault(name, len(self._index)))
             self._owners.append(self._count)

@@ -87,12 +87,12 @@ def drift_findings(found: Sequence[Drift]) -> Iterator[Finding]:
             )
 
 
-def class_distance(tally: ClassTally, splits: np.ndarray, other: str) -> tuple[float, float]:
+def class_distance(tally: ClassTally, splits: np.ndarray, other: str, shuffles: int = SHUFFLES) -> tuple[float, float]:
     """Total variation of the class shares of train and another split, and its p-value.
 
     The examples, with all that each shows, are dealt anew to splits of the same sizes; the p-value is the share of the
     deals with a distance as large. (P. Good, "Permutation Tests", 2000; objects of one picture belong together, so a
-    chi-square test over objects would find a difference too easily.)
+    chi-square test over objects would find a difference too easily.) The least p-value is 1 / (1 + shuffles).
     """
     pooled = np.isin(splits, [SPLITS.index(TRAIN), SPLITS.index(other)])
     kept = pooled[tally.owners]
@@ -100,9 +100,9 @@ def class_distance(tally: ClassTally, splits: np.ndarray, other: str) -> tuple[f
     dealt, many = splits[pooled] == SPLITS.index(other), len(tally.names)
     generator = np.random.default_rng(0)
     real = _variation(classes, dealt[owners], many)
-    by_chance = (_variation(classes, generator.permutation(dealt)[owners], many) for _ in range(SHUFFLES))
+    by_chance = (_variation(classes, generator.permutation(dealt)[owners], many) for _ in range(shuffles))
     as_large = sum(distance >= real - 1e-12 for distance in by_chance)
-    return real, (1 + as_large) / (1 + SHUFFLES)
+    return real, (1 + as_large) / (1 + shuffles)
 
 
 def number_distance(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:

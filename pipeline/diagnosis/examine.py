@@ -189,4 +189,6 @@ def _refused(what: str) -> Finding:
 
 
 def _measured(example: RawExample) -> PictureFacts | BadPicture:
+    if example.unusable:
+        return BadPicture(example.unusable)
     return measure(example.image)

@@ -10,12 +10,11 @@ import io
 from array import array
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.data.example import RawExample
+from pipeline.data.example import RawExample, content_of
 from pipeline.data.pictures import BadPicture, stored_picture
 
 ORIENTATIONS = (
@@ -154,8 +153,7 @@ UNUSABLE = PictureFacts(
 def measure(image: Any) -> PictureFacts | BadPicture:
     """The facts of an example's `image`, or why it cannot be used: the reason `prepare` would give."""
     try:
-        data = image.read_bytes() if isinstance(image, Path) else image
-        return _measured(data)
+        return _measured(content_of(image))
     except FileNotFoundError:
         return BadPicture(f"the file {image} does not exist")
     except OSError as error:
@@ -172,8 +170,7 @@ def opened(image: Any) -> Any:
     """
     from PIL import Image
 
-    data = image.read_bytes() if isinstance(image, Path) else image
-    return Image.open(io.BytesIO(stored_picture(data).data)).convert("RGB")
+    return Image.open(io.BytesIO(stored_picture(content_of(image)).data)).convert("RGB")
 
 
 def _measured(data: bytes | np.ndarray) -> PictureFacts:
@@ -249,6 +246,6 @@ def answer(example: RawExample) -> str | None:
     if example.value is not None:
         return ", ".join(f"{number:g}" for number in example.value)
     if example.objects is not None:
-        names = [one.label for one in example.objects]
+        names = [one.label for one in example.usable_objects]
         return ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names))) or "no object"
     return None

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.data.example import IGNORED, RawExample, RawObject
-from pipeline.data.objects import mask_pixels
+from pipeline.data.objects import in_pixels, mask_pixels
+from pipeline.data.outlines import Polygons
 from pipeline.data.pictures import BadPicture, StoredPicture
 from pipeline.diagnosis.facts import PictureFacts
 from pipeline.diagnosis.findings import Finding, Severity
@@ -25,26 +26,33 @@ def object_findings(
     example: RawExample, facts: PictureFacts, class_names: Collection[str] | None, settings: DoctorSettings
 ) -> Iterator[Finding]:
     """What is wrong with the objects of one example."""
-    for one in example.objects or ():
+    for given in example.objects or ():
+        if given.unusable:
+            yield _about(example, given, "unusable_object", given.unusable, LEFT_OUT)
+            continue
+        one = in_pixels(given, facts.width, facts.height)
         yield from unknown_class(one.label, class_names, example.id, one.where or example.where)
         if one.mask is not None:
             yield from _mask_of_object(example, one, facts)
         if (box := box_of(one)) is not None:
             yield from box_findings(example, one, box, facts, settings)
-    yield from _duplicate_boxes(example, settings)
+    yield from _duplicate_boxes(example, facts, settings)
 
 
 def box_of(one: RawObject) -> Box | None:
-    """An object's box, or the box around its corners; None where it has neither."""
+    """An object's box, or the box around its corners or outlines; None where it has none of them."""
+    if one.box is None and one.corners is None and isinstance(one.mask, Polygons):
+        return one.mask.bounds()
     if one.box is not None or one.corners is None:
         return one.box
     xs, ys = zip(*one.corners, strict=True)
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _duplicate_boxes(example: RawExample, settings: DoctorSettings) -> Iterator[Finding]:
+def _duplicate_boxes(example: RawExample, facts: PictureFacts, settings: DoctorSettings) -> Iterator[Finding]:
     """Boxes of one class that are, or are all but, the same; each is named once, with the first that it repeats."""
-    boxed = [one for one in example.objects or () if box_of(one) is not None]
+    placed = [in_pixels(one, facts.width, facts.height) for one in example.usable_objects]
+    boxed = [one for one in placed if box_of(one) is not None]
     boxes = np.array([box_of(one) for one in boxed], np.float64).reshape(-1, 4)
     names = np.array([one.label for one in boxed])
     same = (overlaps(boxes) >= settings.duplicate_box) & (names[:, None] == names[None, :])

@@ -57,7 +57,7 @@ def _unusable(example: RawExample, reason: BadPicture) -> Finding:
         kind="unusable_picture",
         severity="warning",
         what=f"cannot be used: {reason}",
-        where=_file(example),
+        where=example.where if example.unusable else _file(example),
         fix="Copy or export it again, or remove it; it is left out of the store.",
         ids=(example.id,),
     )

@@ -5,6 +5,7 @@ n, m = examples of the reference and of production, K = classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -14,7 +15,7 @@ import numpy as np
 from pipeline.answers import Said
 from pipeline.data.example import SPLITS, TEST, TRAIN, RawExample
 from pipeline.diagnosis.distribution import ClassTally
-from pipeline.diagnosis.drift import class_distance, number_distance
+from pipeline.diagnosis.drift import SHUFFLES, class_distance, number_distance
 from pipeline.drift import statistics
 from pipeline.drift.settings import DriftSettings
 
@@ -24,6 +25,10 @@ NOTICED = 0.1
 """Population stability index from which a difference is worth a word. 0.1 and 0.25 are customs of credit scoring (N.
 Siddiqi, "Credit Risk Scorecards", 2006), without a derivation: `max_psi` is to be set by what the user can bear."""
 CLASSES = "class"
+MOST_MEASURES = 12
+"""That p is corrected for where there are classes: SIZES, Appearance, answers, novelty."""
+LEAST_TOLD_APART = 0.5
+"""Share of the answers that have to name classes with a bin of their own before classes are called alike."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,12 @@ class Measured:
         group: what it is measured of.
         reference, production: medians; of classes, the most frequent one with its share.
         reference_count, count: n, m.
-        bins: that the index is summed over.
-        psi, by_chance: see `statistics.Stability`.
+        bins: that the index is summed over, which are those with any picture.
+        psi, by_chance: see `statistics.Stability`; of classes, psi is no less than `statistics.stability_at_least`.
         distance: Kolmogorov-Smirnov; of classes, total variation of their shares.
         moved: Wasserstein distance in standard deviations of the reference; of classes, their Jensen-Shannon distance.
         p_value: of the distance; corrected once all measures are known.
+        told_apart: share of the answers in classes with a bin of their own.
     """
 
     measure: str
@@ -55,6 +61,12 @@ class Measured:
     moved: float | None
     p_value: float
     verdict: Verdict = "alike"
+    told_apart: float = 1.0
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether the index is of most classes, not of those that are put together for being rare."""
+        return self.told_apart >= LEAST_TOLD_APART
 
     def as_document(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -79,7 +91,7 @@ def numbers(
         production=float(np.median(second)),
         reference_count=len(first),
         count=len(second),
-        bins=len(ends) + 1,
+        bins=int(np.count_nonzero(counts[0] + counts[1])),
         psi=stability.psi,
         by_chance=stability.by_chance,
         distance=distance,
@@ -99,7 +111,9 @@ def classes(reference: Sequence[Said], production: Sequence[Said], settings: Dri
     counts = tally.counts(codes)
     first, second = statistics.pooled(counts[TRAIN], counts[TEST])
     stability = statistics.stability(first, second, settings.p_value)
-    distance, p_value = class_distance(tally, codes, TEST)
+    # So many that one measure can drift alone: its p-value is corrected for all of them.
+    shuffles = max(SHUFFLES, math.ceil(MOST_MEASURES / settings.p_value))
+    distance, p_value = class_distance(tally, codes, TEST, shuffles)
     return Measured(
         measure=CLASSES,
         group="answers",
@@ -108,11 +122,12 @@ def classes(reference: Sequence[Said], production: Sequence[Said], settings: Dri
         reference_count=len(reference),
         count=len(production),
         bins=len(first),
-        psi=stability.psi,
+        psi=max(stability.psi, statistics.stability_at_least(counts[TRAIN], counts[TEST])),
         by_chance=stability.by_chance,
         distance=distance,
         moved=_divergence(counts[TRAIN], counts[TEST]),
         p_value=p_value,
+        told_apart=statistics.told_apart(counts[TRAIN], counts[TEST]),
     )
 
 
@@ -146,10 +161,11 @@ def judged(measured: Sequence[Measured], settings: DriftSettings) -> list[Measur
 
 
 def _verdict(one: Measured, p_value: float, settings: DriftSettings) -> Verdict:
-    """Large and no chance: drifted. Where chance alone can exceed the limit, nothing was found because of too few."""
+    """Large and no chance: drifted. Where chance alone can exceed the limit, or most classes are too rare to be told
+    apart, nothing was found because of too few."""
     if p_value < settings.p_value and one.psi > settings.max_psi:
         return "drifted"
-    if one.by_chance > settings.max_psi:
+    if one.by_chance > settings.max_psi or not one.is_told_apart:
         return "too few"
     return "slightly different" if p_value < settings.p_value and one.psi >= NOTICED else "alike"
 

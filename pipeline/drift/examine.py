@@ -9,8 +9,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from pipeline import console
 from pipeline.answers import Said, said, same_answer
 from pipeline.data.requests.picture import LoggedPicture
-from pipeline.data.requests.reader import Choice, RequestLog, different, drawn
+from pipeline.data.requests.reader import Choice, RequestLog, digest_of, drawn
 from pipeline.drift import compare
 from pipeline.drift.features import novelty, separation
 from pipeline.drift.logged import Translation
@@ -66,27 +66,34 @@ class Production:
     """Pictures of a log as the Run's model sees them.
 
     Args:
-        pictures: those that could be decoded.
+        pictures: those that could be decoded, without their files: all of them would not fit into memory.
+        digests: of their files.
         looked: the same.
         answers: what the server answered, in plain values; None where that does not fit the task.
     """
 
     pictures: Sequence[LoggedPicture]
+    digests: Sequence[bytes]
     looked: Looked
     answers: Sequence[dict[str, object] | None]
 
     @classmethod
-    def of(cls, pictures: Sequence[LoggedPicture], reference: Reference) -> Production:
-        """Shows them to the model; DataError where none can be decoded."""
+    def of(cls, pictures: Iterable[LoggedPicture], total: int, reference: Reference) -> Production:
+        """Shows them to the model; DataError where none can be decoded.
+
+        Args:
+            total: of the pictures, for the progress that is shown.
+        """
+        shown: list[tuple[LoggedPicture, bytes]] = []
         with console.progress("requests") as progress:
-            looked = reference.training.looker.look((one.image for one in pictures), progress, len(pictures))
+            looked = reference.training.looker.look(_files(pictures, shown), progress, total)
         if not len(looked):
-            raise DataError(f"None of {len(pictures)} pictures of the log can be decoded.")
-        usable = [pictures[place] for place in looked.usable]
+            raise DataError(f"None of {len(shown)} pictures of the log can be decoded.")
+        usable, digests = zip(*(shown[place] for place in looked.usable), strict=True)
         translation = Translation(reference.task, reference.held_out.predictions)
         predictions = (translation.predictions(picture) for picture in usable)
         answers = [None if one is None else reference.task.answer(one) for one in predictions]
-        return cls(usable, looked, answers)
+        return cls(usable, digests, looked, answers)
 
     def said(self) -> list[Said]:
         """What the answers say, of those that fit the task."""
@@ -108,12 +115,13 @@ def examine(run: Run, log: RequestLog, choice: Choice, settings: DriftSettings) 
 def compared(reference: Reference, log: RequestLog, choice: Choice, settings: DriftSettings) -> DriftReport:
     """The same with a reference that is known."""
     ids = log.ids(choice)
-    pictures = list(log.pictures(drawn(ids, settings.requests)))
-    return concluded(str(log.folder), len(ids), reference, Production.of(pictures, reference), settings)
+    chosen = drawn(ids, settings.requests)
+    production = Production.of(log.pictures(chosen), len(chosen), reference)
+    return concluded(log, len(ids), reference, production, settings)
 
 
 def concluded(
-    folder: str, logged: int, reference: Reference, production: Production, settings: DriftSettings
+    log: RequestLog, logged: int, reference: Reference, production: Production, settings: DriftSettings
 ) -> DriftReport:
     """All that is found, once both sides are known."""
     truth, asked = _said(reference.task, reference.held_out), production.said()
@@ -129,7 +137,7 @@ def concluded(
         measured.append(found)
     times = [picture.seconds for picture in production.pictures]
     return DriftReport(
-        folder=folder,
+        folder=str(log.folder),
         logged=logged,
         looked_at=len(production.pictures),
         answered=len(asked),
@@ -141,7 +149,7 @@ def concluded(
         separation=separation(reference.held_out.features, production.looked.features, settings.p_value),
         samples={name: sample for samples in groups.values() for name, sample in samples.items()},
         class_counts=compare.class_counts((truth, asked)),
-        furthest=_furthest(production, far, settings.furthest),
+        furthest=_furthest(log, production, far, settings.furthest),
         settings=settings,
     )
 
@@ -168,17 +176,30 @@ def _agreement(task: Task, production: Production) -> float | None:
     return sum(same_answer(*pair) for pair in pairs) / len(pairs) if pairs else None
 
 
-def _furthest(production: Production, far: np.ndarray, most: int) -> list[Far]:
-    """The furthest first, no file twice."""
-    places = {picture.id: place for place, picture in enumerate(production.pictures)}
-    order = np.argsort(-far, kind="stable")
-    chosen = islice(different(production.pictures[place] for place in order), most)
-    return [_far(picture, production.answers[places[picture.id]], float(far[places[picture.id]])) for picture in chosen]
+def _files(pictures: Iterable[LoggedPicture], shown: list[tuple[LoggedPicture, bytes]]) -> Iterator[bytes]:
+    """Each picture's file; what else is known of it, and the file's digest, is put down in `shown`."""
+    for picture in pictures:
+        shown.append((replace(picture, image=b""), digest_of(picture)))
+        yield picture.image
 
 
-def _far(picture: LoggedPicture, answer: dict[str, object] | None, novelty: float) -> Far:
+def _furthest(log: RequestLog, production: Production, far: np.ndarray, most: int) -> list[Far]:
+    """The furthest first, no file twice; without those that were removed from the log meanwhile."""
+    first: dict[bytes, int] = {}
+    for place in np.argsort(-far, kind="stable"):
+        first.setdefault(production.digests[place], int(place))
+    places = list(islice(first.values(), most))
+    images = {picture.id: picture.image for picture in log.pictures([production.pictures[one].id for one in places])}
+    return [
+        _far(picture, images[picture.id], production.answers[place], float(far[place]))
+        for place in places
+        if (picture := production.pictures[place]).id in images
+    ]
+
+
+def _far(picture: LoggedPicture, image: bytes, answer: dict[str, object] | None, novelty: float) -> Far:
     said = "" if answer is None else in_words(answer)
-    return Far(picture.id, picture.image, novelty, said, picture.seconds, picture.version)
+    return Far(picture.id, image, novelty, said, picture.seconds, picture.version)
 
 
 def _said(task: Task, looked: Looked) -> list[Said]:

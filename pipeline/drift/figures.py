@@ -28,7 +28,7 @@ def figures(report: DriftReport) -> dict[str, Figure]:
         title = f"{one.measure}, PSI {one.psi:.2f}"
         if one.measure == CLASSES:
             drawn[title] = shares(report.class_counts)
-        elif np.ptp(np.concatenate(report.samples[one.measure])) > 0:
+        elif _varies(report.samples[one.measure]):
             drawn[title] = distributions(*report.samples[one.measure])
     return drawn
 
@@ -49,6 +49,11 @@ def distributions(reference: np.ndarray, production: np.ndarray) -> Figure:
     axes.set_ylim(bottom=0)
     figure.legend(loc="outside lower left", ncols=2, **plots.legend())
     return figure
+
+
+def _varies(samples: Sequence[np.ndarray]) -> bool:
+    values = np.concatenate(samples)
+    return float(np.ptp(values[np.isfinite(values)])) > 0
 
 
 def shares(counts: Mapping[str, Sequence[int]]) -> Figure:

@@ -37,6 +37,7 @@ def content(report: DriftReport, title: str) -> Mapping[str, Any]:
     """All that the template needs."""
     missed = len(report.missed)
     shown = figures(report)
+    pictures = [(one, picture) for one in report.furthest if (picture := _shown(one.image)) is not None]
     return {
         "title": title,
         "report": report,
@@ -47,17 +48,21 @@ def content(report: DriftReport, title: str) -> Mapping[str, Any]:
         "last": as_time(report.last),
         "figures": [inline_svg(plots.to_svg(figure, name), f"d{n}") for n, (name, figure) in enumerate(shown.items())],
         "pictures": [
-            {**_shown(one.image), "answer": one.answer, "novelty": one.novelty, "id": one.id} for one in report.furthest
+            {**picture, "answer": one.answer, "novelty": one.novelty, "id": one.id} for one, picture in pictures
         ],
     }
 
 
-def _shown(data: bytes) -> dict[str, Any]:
-    """A picture as PNG of at most SIDE pixels; a small one is enlarged with its pixels as squares."""
+def _shown(data: bytes) -> dict[str, Any] | None:
+    """A picture as PNG of at most SIDE pixels; a small one is enlarged with its pixels as squares. None where only
+    TensorFlow decodes it: it passes over damage at which Pillow stops."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as opened:
-        picture = opened.convert("RGB")
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            picture = opened.convert("RGB")
+    except Exception:  # Pillow's plug-ins raise whatever their parsers meet
+        return None
     is_small = picture.width <= SMALL_PICTURE
     picture.thumbnail((SIDE, SIDE))
     return {"uri": png_uri(drawing.png(picture)), "small": is_small}

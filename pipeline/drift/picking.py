@@ -140,11 +140,17 @@ def _ranked(pictures: Iterable[LoggedPicture], how: Pick, model: Model) -> Itera
 
 
 def _furthest(log: RequestLog, ids: Sequence[str], count: int, model: Model) -> list[str]:
-    pictures = list(different(log.pictures(ids)))
+    names: list[str] = []
+
+    def files() -> Iterator[bytes]:
+        for picture in different(log.pictures(ids)):
+            names.append(picture.id)
+            yield picture.image
+
     training = Training.of(model.run, model.task, model.model, LOOKED_AT)
     with console.progress("requests") as progress:
-        looked = training.looker.look((picture.image for picture in pictures), progress, len(pictures))
+        looked = training.looker.look(files(), progress, len(ids))
     if not len(looked):
-        raise DataError(f"None of {len(pictures)} pictures of the log can be decoded.")
+        raise DataError(f"None of {len(names)} pictures of the log can be decoded.")
     far = novelty(training.looked.features, looked.features)
-    return [pictures[looked.usable[place]].id for place in np.argsort(-far, kind="stable")[:count]]
+    return [names[looked.usable[place]] for place in np.argsort(-far, kind="stable")[:count]]

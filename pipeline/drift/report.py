@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.drift.compare import Measured
+from pipeline.drift.compare import CLASSES, Measured
 from pipeline.drift.features import Separation
 from pipeline.drift.settings import DriftSettings
-from pipeline.drift.statistics import requests_needed
+from pipeline.drift.statistics import EXPECTED, MOST_BINS, requests_needed
 from pipeline.errors import VerificationError
 
 LEAST_AGREEMENT = 0.9
@@ -93,23 +93,35 @@ class DriftReport:
     @property
     def cautions(self) -> list[str]:
         """What else has to be known of the result."""
-        return [*self._too_few(), *self._answers()]
+        return [*self._too_few(), *self._rare(), *self._answers()]
 
     def _too_few(self) -> list[str]:
-        few = [one for one in self.measured if one.verdict == "too few"]
+        few = [one for one in self.measured if one.verdict == "too few" and one.is_told_apart]
         if not few:
             return []
         worst = max(few, key=lambda one: one.by_chance)
-        limits = self.settings
-        needed = requests_needed(worst.reference_count, worst.bins, limits.max_psi, limits.p_value)
-        more = (
-            f"About {needed} are needed for the limit of {limits.max_psi:g}."
-            if needed is not None and needed > worst.count
-            else "The reference is too small for this limit."
-        )
         return [
             f"{len(few)} measures say nothing: of {worst.count} requests beside {worst.reference_count} pictures, "
-            f"{worst.measure} could have a PSI of {worst.by_chance:.2f} by chance alone. {more}"
+            f"{worst.measure} could have a PSI of {worst.by_chance:.2f} by chance alone. {self._more(worst)}"
+        ]
+
+    def _more(self, one: Measured) -> str:
+        limits = self.settings
+        # More requests fill more bins; of classes nobody knows how many.
+        bins = one.bins if one.measure == CLASSES else max(one.bins, min(MOST_BINS, one.reference_count // EXPECTED))
+        needed = requests_needed(one.reference_count, bins, limits.max_psi, limits.p_value)
+        if needed is None or needed <= one.count:
+            return "The reference is too small for this limit."
+        how = "At least" if one.measure == CLASSES else "About"
+        return f"{how} {needed} are needed for the limit of {limits.max_psi:g}."
+
+    def _rare(self) -> list[str]:
+        return [
+            f"{one.measure} says little: of {one.count} requests beside {one.reference_count} pictures only "
+            f"{one.told_apart:.0%} name classes that are frequent enough to be told apart. The total variation is "
+            f"{one.distance:.2f}, p = {one.p_value:.2g}."
+            for one in self.measured
+            if one.verdict == "too few" and not one.is_told_apart
         ]
 
     def _answers(self) -> list[str]:

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from models.settings import Settings
 
+LEAST_P_VALUE = 1e-4
+"""Below it a permutation test of the classes would take minutes."""
+
 
 class DriftSettings(Settings):
     """Limits of `convoy drift`, and how many pictures are looked at."""
@@ -15,7 +18,7 @@ class DriftSettings(Settings):
     max_auc: float = Field(default=0.75, gt=0.5, le=1)
     """How well (area under the ROC curve) a classifier may tell requests from held-out pictures by the network's
     features."""
-    p_value: float = Field(default=0.01, gt=0, lt=1)
+    p_value: float = Field(default=0.01, ge=LEAST_P_VALUE, lt=1)
     """Probability of so large a difference by chance below which it is not chance, corrected for all measures."""
     requests: int = Field(default=2000, ge=1)
     """Pictures of the log that are looked at, drawn by a hash."""

@@ -56,14 +56,41 @@ def binned(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 def pooled(reference: np.ndarray, production: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Counts of categories, int64 [K] each, those that are too rare to be told apart put together at the end."""
-    total = reference + production
-    smaller = min(reference.sum(), production.sum())
-    frequent = total * smaller >= EXPECTED * total.sum()
+    frequent = _frequent(reference, production)
     rest = (counts[~frequent].sum() for counts in (reference, production))
     kept = (counts[frequent] for counts in (reference, production))
     first, second = (np.append(counts, more) for counts, more in zip(kept, rest, strict=True))
     there = first + second > 0
     return first[there], second[there]
+
+
+def told_apart(reference: np.ndarray, production: np.ndarray) -> float:
+    """Share of the counts in categories that `pooled` leaves a bin of their own."""
+    total = reference + production
+    return float(total[_frequent(reference, production)].sum() / max(total.sum(), 1))
+
+
+def _frequent(reference: np.ndarray, production: np.ndarray) -> np.ndarray:
+    total = reference + production
+    return total * min(reference.sum(), production.sum()) >= EXPECTED * total.sum()
+
+
+def stability_at_least(reference: np.ndarray, production: np.ndarray) -> float:
+    """What the stability index of categories is at least, int64 [K] each, however rare they are: 4 d^2, where d is the
+    total variation beyond that of chance.
+
+    M. S. Pinsker's inequality, once for each of the two divergences that the index is the sum of. Chance is what two
+    samples of one population are apart on average, by the normal approximation of each category's difference; of rare
+    ones, which it overestimates, no more than all that they hold.
+    """
+    counts = np.stack([reference, production]).astype(np.float64)
+    totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = counts / totals
+    common = counts.sum(axis=0) / totals.sum()
+    spread = np.sqrt(2 / np.pi * common * (1 - common) * (1 / totals).sum())
+    by_chance = np.minimum(spread, 2 * common).sum() / 2
+    beyond = max(float(np.abs(shares[0] - shares[1]).sum() / 2 - by_chance), 0.0)
+    return 4 * beyond**2
 
 
 def stability(reference: np.ndarray, production: np.ndarray, p_value: float) -> Stability:

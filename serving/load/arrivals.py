@@ -55,6 +55,11 @@ class Poisson:
         return f"Poisson arrivals, seed {self.seed}"
 
 
+def arrivals_of(name: str, seed: int) -> Arrivals:
+    """By name: `constant` or `poisson`; the seed is of the latter."""
+    return Constant() if name == "constant" else Poisson(seed)
+
+
 def expected(corners: Sequence[tuple[float, float]]) -> float:
     """Requests of a whole profile: the area below its rate."""
     return float(_counts(corners)[-1])

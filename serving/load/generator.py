@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 OK = "OK"
 NOT_SENT = "NOT_SENT"
 """The status of a request that was not sent: its time was over before its turn came."""
+WITHDRAWN = "WITHDRAWN"
+"""Of one that still waited when the generator was told that it is enough; it is in no recording."""
 HEAD_START = 0.05
 """Seconds between the beginning and the first due time, so that it can be kept."""
 WARM_UP = 3
@@ -125,17 +127,24 @@ class _Flight:
     async def fly(self, progress: Progress | None) -> Recording:
         self._begin = time.monotonic() + HEAD_START
         clock = threading.Thread(target=self._keep_time, args=(asyncio.get_running_loop(),), name="clock", daemon=True)
+        reports = asyncio.ensure_future(self._report(progress)) if progress else None
         try:
             async with asyncio.TaskGroup() as self._group:
                 clock.start()
-                reports = asyncio.ensure_future(self._report(progress)) if progress else None
-                await self._all_begun.wait()
+                await self._until_all_begun()
         finally:
             self._stop.set()
             clock.join()
-        if reports:
-            reports.cancel()
+            if reports:
+                reports.cancel()
         return self._recording()
+
+    async def _until_all_begun(self) -> None:
+        try:
+            await self._all_begun.wait()
+        except asyncio.CancelledError:  # before the group aborts, which takes no further task then
+            self._stop.set()
+            raise
 
     def _keep_time(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wakes the loop whenever requests are due: a thread, because the loop's own clock ticks in milliseconds."""
@@ -149,6 +158,8 @@ class _Flight:
         loop.call_soon_threadsafe(self._all_begun.set)
 
     def _start(self, first: int, end: int) -> None:
+        if self._stop.is_set():
+            return
         for number in range(first, end):
             self._group.create_task(self._ask(number))
         self._begun = end
@@ -156,6 +167,9 @@ class _Flight:
     async def _ask(self, number: int) -> None:
         self._held[number] = self._gate.locked()
         async with self._gate:
+            if self._stop.is_set():
+                self._status[number] = WITHDRAWN
+                return
             now = time.monotonic() - self._begin
             seconds = self._due[number] + self._timeout - now
             if seconds > 0:
@@ -173,6 +187,9 @@ class _Flight:
             await self._client.send(call, seconds)
         except ServerError as error:
             return error.code
+        except BaseException:  # the group is about to abort
+            self._stop.set()
+            raise
         return OK
 
     async def _report(self, progress: Progress) -> None:
@@ -181,12 +198,13 @@ class _Flight:
             progress(self._ended, len(self._due), in_flight=str(self._begun - self._ended))
 
     def _recording(self) -> Recording:
-        end = self._begun
+        status = np.array(self._status[: self._begun], object)
+        number = np.flatnonzero(status != WITHDRAWN)
         return Recording(
-            np.array(self._due[:end]),
-            np.array(self._sent[:end]),
-            np.array(self._done[:end]),
-            np.array(self._status[:end], object),
-            np.array(self._held[:end], bool),
-            np.arange(end) % len(self._calls),
+            np.array(self._due)[number],
+            np.array(self._sent)[number],
+            np.array(self._done)[number],
+            status[number],
+            np.array(self._held, bool)[number],
+            number % len(self._calls),
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline import console
 from pipeline.data.pictures import BadPicture, picture_to_send
 from pipeline.errors import DataError
 from serving.remote.inputs import encoded
@@ -41,7 +42,17 @@ def picture_requests(pictures: Sequence[bytes], signature: Signature, batch_size
 
 
 def rows_from(inputs: Arrays, start: int, count: int) -> Arrays:
-    """So many rows of inputs by name; behind the last row comes the first again."""
+    """So many rows of inputs by name; behind the last row comes the first again.
+
+    Raises:
+        DataError: an input has no rows.
+    """
+    for name, array in inputs.items():
+        if not array.ndim or not len(array):
+            raise DataError(
+                f"The input {name!r} has no rows (shape {list(array.shape)}), but a request of {count} is to be made "
+                "of them. Give one with a row at least."
+            )
     return {name: array.take(range(start, start + count), axis=0, mode="wrap") for name, array in inputs.items()}
 
 
@@ -54,21 +65,40 @@ def written_request(file: Path, signature: Signature) -> Arrays:
     try:
         document = json.loads(file.read_bytes())
         columns = _columns(document, signature)
-        return {name: from_json(columns[name], spec) for name, spec in signature.inputs.items()}
+        return {name: from_json(columns[name], spec, f"The input {name}") for name, spec in signature.inputs.items()}
     except (OSError, LookupError, TypeError, ValueError, DataError) as error:
         raise DataError(
-            f"{file} is no request that fits the model: {error}. Expected JSON with `instances` or `inputs`, for "
+            f"{file} is no request that fits the model: {_why(error)}. Expected JSON with `instances` or `inputs`, for "
             f"{_described(signature)}."
         ) from error
+
+
+def warn_of_signature(file: Path, name: str) -> None:
+    """Warns where a written request is meant for another signature than the one that is asked."""
+    try:
+        document = json.loads(file.read_bytes())
+    except (OSError, ValueError):  # as `written_request` says
+        return
+    written = document.get("signature_name", name) if isinstance(document, Mapping) else name
+    if written != name:
+        console.warn(f"{file} is for the signature {written!r}; its inputs go to {name!r}.")
+
+
+def _why(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
 
 
 def _columns(document: Mapping[str, Any], signature: Signature) -> Mapping[str, Any]:
     """Values by the input's name."""
     names = list(signature.inputs)
+    if not names:
+        raise DataError("the signature takes no inputs")
     if "inputs" in document:
         found = document["inputs"]
         return found if isinstance(found, Mapping) and "b64" not in found else {names[0]: found}
     rows = document["instances"]
+    if not rows:
+        raise DataError("`instances` holds no row")
     if isinstance(rows[0], Mapping) and "b64" not in rows[0]:
         return {name: [row[name] for row in rows] for name in names}
     return {names[0]: rows}

@@ -61,7 +61,7 @@ class LoadResult:
     @cached_property
     def duration(self) -> float:
         """Seconds until the last answer; at least the profile's."""
-        return float(np.nanmax([self.seconds, *self.recording.done]))
+        return max(self.seconds, float(self.recording.done[self.recording.ok].max(initial=0.0)))
 
     @property
     def requests(self) -> int:
@@ -93,7 +93,8 @@ class LoadResult:
     @property
     def kept_up(self) -> bool:
         """Whether the generator sent nearly all requests in time, so that the latencies are the server's."""
-        return len(self.late) <= MOST_LATE * self.requests
+        own_fault = (self.recording.status == NOT_SENT) & ~self.recording.held
+        return len(self.late) + int(own_fault.sum()) <= MOST_LATE * self.requests
 
     def percentile(self, percent: float) -> float:
         """Milliseconds, counting a failed request as never answered: infinite where too many failed."""
@@ -152,7 +153,8 @@ class LoadResult:
         writer.writerow(("due_s", "sent_s", "latency_ms", "from_sending_ms", "status", "request"))
         columns = (one.due, one.sent, 1000 * one.latency, 1000 * one.service)
         numbers = zip(
-            *(["" if np.isnan(value) else f"{value:.6g}" for value in column] for column in columns), strict=True
+            *(["" if np.isnan(value) else f"{round(value, 6):.12g}" for value in column] for column in columns),
+            strict=True,
         )
         writer.writerows(
             (*row, *rest) for row, rest in zip(numbers, zip(one.status, one.call, strict=True), strict=True)
@@ -230,7 +232,7 @@ def _name(percent: float) -> str:
 def _shown(ascending: np.ndarray) -> str:
     if not len(ascending):
         return "none was answered"
-    marks = ["*" if len(ascending) * (100 - percent) < 100 else "" for percent in PERCENTILES]
+    marks = ["*" if round(len(ascending) * (100 - percent), 9) < 100 else "" for percent in PERCENTILES]
     values: Sequence[str] = [
         f"{_name(percent)} {percentile(ascending, percent):.1f}{mark}"
         for percent, mark in zip(PERCENTILES, marks, strict=True)

@@ -14,11 +14,12 @@ from models.settings import Settings
 from pipeline import console
 from pipeline.errors import ConfigError
 from pipeline.files import new_file, write_file
-from serving.async_client import AsyncClient
+from serving.async_client import AsyncClient, ClientSettings, connect
 from serving.load.arrivals import Arrivals
 from serving.load.generator import Generator
 from serving.load.profiles import Profile
 from serving.load.result import LoadResult
+from serving.remote.settings import Tls
 from serving.remote.transport import Arrays
 from serving.remote.values import Signature
 
@@ -35,6 +36,12 @@ class LoadSettings(Settings):
     """Seconds for a request, from when it is due."""
     most_in_flight: int = Field(default=500, ge=1)
     """Requests that are under way at once; over REST each has a connection."""
+
+
+def client_of(url: str, model: str | None, signature: str, settings: LoadSettings, tls: Tls) -> AsyncClient:
+    """A client for a load; ConfigError where the URL or a certificate cannot be used."""
+    own = ClientSettings(timeout=settings.timeout, concurrency=settings.most_in_flight, tls=tls)
+    return connect(url, model, signature=signature, settings=own)
 
 
 def load(

@@ -148,7 +148,7 @@ class BatchThreads:
         """
         with self._changed:
             queue.put(tasks)
-            self._changed.notify()
+            self._changed.notify(len(tasks))
 
     def close(self) -> None:
         """Ends the threads; what is queued is still run."""

@@ -87,8 +87,8 @@ class AsyncRestTransport:
             status, body = await self._answer(call, seconds)
         except TimeoutError as error:
             raise server_error(call.asked, "DEADLINE_EXCEEDED", str(error)) from error
-        except (self._library.ClientError, OSError) as error:
-            # Refused, no such host, no certificate, cut off: gRPC calls all of it UNAVAILABLE.
+        except (self._library.ClientError, OSError, UnicodeError) as error:
+            # Refused, no such host (or name of one), no certificate, cut off: gRPC calls all of it UNAVAILABLE.
             raise server_error(call.asked, "UNAVAILABLE", str(error) or type(error).__name__) from error
         return require_ok(call, status, body)
 
@@ -102,7 +102,8 @@ class AsyncRestTransport:
         response = session.request(
             "GET" if call.content is None else "POST", self._url(self._base + call.place, encoded=True),
             data=call.content, allow_redirects=False, server_hostname=self._server_name,
-            timeout=self._library.ClientTimeout(total=seconds),
+            # Above its threshold aiohttp would round up to whole seconds of its clock.
+            timeout=self._library.ClientTimeout(total=seconds, ceil_threshold=float("inf")),
         )  # fmt: skip
         async with response as answer:
             return answer.status, await answer.read()

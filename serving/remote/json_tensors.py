@@ -47,12 +47,12 @@ def read(body: bytes) -> Any:
     return json.loads(body.decode("utf-8", "surrogateescape"))
 
 
-def from_json(value: Any, spec: TensorSpec) -> np.ndarray:
-    """The array that an output is; DataError where it does not fit the signature's type."""
+def from_json(value: Any, spec: TensorSpec, what: str = "The server's answer") -> np.ndarray:
+    """The array that an output (or whatever `what` says) is; DataError where it does not fit the signature's type."""
     try:
         array = _strings(value) if spec.dtype == STRING else np.array(value, spec.dtype)
     except (ValueError, TypeError, OverflowError) as error:
-        raise DataError(f"The server's answer is no array of {spec.dtype}: {error}.") from error
+        raise DataError(f"{what} is no array of {spec.dtype}: {error}.") from error
     return _with_empty_axes(array, spec.shape)
 
 

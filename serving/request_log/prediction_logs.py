@@ -11,13 +11,13 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from models.stack import tf
 from pipeline.data.requests.picture import LoggedPicture
 from pipeline.errors import DataError
-from serving.request_log.pictures import NoPictureError, pictures_of
+from serving.request_log.pictures import pictures_of
 
 KINDS = ("predict_log", "classify_log", "regress_log")
 
 
 def logged_pictures(file: Path) -> Iterator[list[LoggedPicture]]:
-    """The pictures of each record; none of a record without pictures, or of another verb.
+    """The pictures of each record; none of a record without pictures, of another verb, or with damaged tensors.
 
     Args:
         file: TFRecords, plain or with `.gz` behind their name.
@@ -45,5 +45,5 @@ def _pictures(log: PredictionLog, written: float) -> list[LoggedPicture]:
         held.response.model_spec.CopyFrom(log.log_metadata.model_spec)
     try:
         return pictures_of(held.request, held.response, seconds)
-    except NoPictureError:
+    except (ValueError, DecodeError, tf.errors.OpError):
         return []

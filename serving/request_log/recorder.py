@@ -138,6 +138,9 @@ class Recorder:
             self._is_closing = True
             self._changed.notify()
         self._thread.join(CLOSE_SECONDS)
+        with self._changed:
+            self._is_stopped = True  # what is still offered has no one to write it
+            self._forget(DROPPED)
         told = ", ".join(f"{count} {outcome}" for outcome, count in self.counts().items())
         console.say(f"request log: {told}")
 
@@ -214,10 +217,14 @@ class Recorder:
                 f"request log: {dropped} requests were dropped so far, since they came faster than they are written"
             )
 
+    def _forget(self, outcome: str) -> None:
+        self._counts[outcome] += len(self._queue)
+        self._queue.clear()
+        self._bytes = 0
+
     def _stop(self, why: str) -> None:
         with self._changed:
             self._is_stopped = True
-            self._counts[STOPPED] += len(self._queue)
-            self._queue.clear()
+            self._forget(STOPPED)
         self._writer.abandon()
         console.warn(f"request log: stopped; the server goes on. {why}")

@@ -27,11 +27,10 @@ from serving.load.profiles import Steady
 from serving.load.result import LoadResult
 from serving.load.run import Requests
 from serving.remote.transport import Call
-from serving.tuning.candidate import LARGEST, Candidate, Costs
+from serving.tuning.candidate import LARGEST, MOST_IN_FLIGHT, Candidate, Costs
 
 PORTS = re.compile(r"gRPC at (\S+), REST at http://(\S+)")
 COMMAND = [sys.executable, "-c", "from pipeline.cli import main; main()", "serve"]
-MOST_IN_FLIGHT = 500
 TIMES = 4.0
 """Of the wanted latency, after which an answer is no longer waited for."""
 LEAST_TIMEOUT = 1.0
@@ -139,6 +138,7 @@ class Bench:
             try:
                 quick = quick + 1 if await self._timed(self._calls[0], self._timeout) <= self._latency_ms else 0
             except ServerError:  # its queue is still full
+                quick = 0
                 await asyncio.sleep(PAUSE)
 
     async def _alone(self, size: int) -> float:
@@ -192,7 +192,7 @@ def processes(base_path: Path, version: int | None, name: str, scheme: str) -> S
             command += ["--rest-port", "0"]
             if candidate is not None:
                 configs.write_text(folder / "batching.config", candidate.parameters())
-                command += ["--batching", str(folder / "batching.config")]
+                command += ["--batching", str(folder / "batching.config"), *candidate.serve_options()]
             with _running(command, folder / "log") as (grpc_address, rest_address):
                 yield f"grpc://{grpc_address}" if scheme == "grpc" else f"http://{rest_address}"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving import configs
+from serving.local.settings import ServerOptions
 
 LARGEST = 64
 """Pictures in a batch at the most."""
@@ -15,6 +16,8 @@ SHARE_OF_WAIT = 0.25
 """Of the wanted latency that a request may wait for others."""
 LEAST_QUEUE = 4
 """Batches a thread that may wait; as `convoy deploy` has it."""
+MOST_IN_FLIGHT = 500
+"""Requests that are under way at once."""
 Costs = Mapping[int, float]
 """Pictures in a request -> milliseconds until its answer, with nothing else on the server."""
 
@@ -48,6 +51,15 @@ class Candidate:
     def parameters(self) -> Any:
         """As a BatchingParameters message."""
         return configs.batching(self.batch, self.wait_micros, self.threads, self.queue)
+
+    def serve_options(self) -> list[str]:
+        """Of `convoy serve`: a thread for each request that batches and queue hold, or batches would not get full."""
+        held = min(MOST_IN_FLIGHT, self.batch * (self.threads + self.queue))
+        usual = ServerOptions()
+        return [
+            *("--grpc-threads", str(max(held, usual.grpc_threads))),
+            *("--rest-threads", str(max(held, usual.rest_threads))),
+        ]
 
     def __str__(self) -> str:
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
@@ -92,7 +104,8 @@ class Space:
             self.candidate(2 * best.batch, best.wait_micros, best.threads),
             self.candidate(max(best.batch // 2, 1), best.wait_micros, best.threads),
         ]
-        return [one for one in dict.fromkeys(found) if one not in tried and one.batch in self.batches]
+        sizes = {*self.batches, best.batch}  # whose size the costs may not reach, where it is the default one
+        return [one for one in dict.fromkeys(found) if one not in tried and one.batch in sizes]
 
     def candidate(self, batch: int, wait_micros: int, threads: int) -> Candidate:
         """With a queue that can be worked off within the wanted latency; a picture alone waits for nothing."""

@@ -19,7 +19,7 @@ from serving.tuning.candidate import Candidate, Costs
 from serving.tuning.search import Finding
 
 COLUMNS = ("round", "batch", "wait_us", "threads", "queue", "requests_per_s", "p50_ms", "p99_ms", "requests", "trials")
-CONFIG, DOCUMENT, TABLE = "batching.config", "tune.json", "tune.csv"
+CONFIG, TABLE = "batching.config", "tune.csv"
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,8 @@ class TuneOutcome:
             "Of every candidate the highest rate at which it kept the latency, and p99 at that rate (0: at no rate):",
             *self.table(),
         ]
+        served = " ".join(self.winner.candidate.serve_options())
+        notes.insert(3, f"Measured on convoy serve {served}, which it needs in use as well.")
         few = self.winner.best.requests if self.winner.best else 0
         if few < 1 / (1 - 0.99):
             notes.insert(3, f"p99 is the slowest of {few} requests: give more --minutes to know it better.")
@@ -155,9 +157,9 @@ class TuneOutcome:
         """
         self.require_met()
         write_file(folder / TABLE, self.as_csv())
-        write_file(folder / DOCUMENT, json.dumps(self.as_document(), indent=2, allow_nan=False) + "\n")
+        write_file(folder / configs.EVIDENCE, json.dumps(self.as_document(), indent=2, allow_nan=False) + "\n")
         configs.write_text(folder / CONFIG, self.winner.candidate.parameters(), self.notes())
-        return [folder / CONFIG, folder / DOCUMENT, folder / TABLE]
+        return [folder / CONFIG, folder / configs.EVIDENCE, folder / TABLE]
 
     @staticmethod
     def _row(one: Finding) -> tuple[str | int | float, ...]:

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pipeline import console
-from serving.load.run import Requests
-from serving.tuning.bench import Bench, Servers, Trial
-from serving.tuning.candidate import Candidate, Space
+from serving.tuning.bench import Servers, Trial
+from serving.tuning.candidate import Candidate, Costs, Space
 
 RESOLUTION = 1.02
 """Of rates: closer ones are not told apart."""
@@ -82,14 +82,30 @@ class Finding:
         return self.best.rate if self.best else 0.0
 
 
+class Trials(Protocol):
+    """What is measured on one server; see `Bench`."""
+
+    def costs(self) -> Costs:
+        """Milliseconds of a request alone, by its pictures."""
+
+    def trial(self, rate: float, seconds: float, seed: int) -> Trial:
+        """What comes of a rate that is offered for so long."""
+
+    def close(self) -> None:
+        """Ends all connections."""
+
+
+Benches = Callable[[str, int], Trials]
+"""Begins to measure a server, of its URL and the pictures that it joins at most."""
+
+
 @dataclass
 class Search:
     """Tries candidates on servers, one server at a time.
 
     Args:
         servers: to be started.
-        model: its name.
-        requests: for a number of pictures in each of them.
+        bench: to measure them.
         latency_ms: wanted.
         cpus: of the server.
         minutes: that it may take, about.
@@ -97,8 +113,7 @@ class Search:
     """
 
     servers: Servers
-    model: str
-    requests: Callable[[int], Requests]
+    bench: Benches
     latency_ms: float
     cpus: int
     minutes: float
@@ -134,7 +149,7 @@ class Search:
     def _measured_costs(self) -> Space:
         console.say("tune: what 1, 2, 4, ... pictures cost, with nothing else on the server")
         begun = time.monotonic()
-        with self.servers(None) as url, closing(self._bench(url)) as bench:
+        with self.servers(None) as url, closing(self.bench(url, 1)) as bench:
             self._start_seconds = time.monotonic() - begun
             costs = bench.costs()
         console.say("tune: " + ", ".join(f"{size}: {cost:.1f} ms" for size, cost in costs.items()))
@@ -169,7 +184,7 @@ class Search:
         trials: list[Trial] = []
         guess = rate or SHARE_OF_GUESS * self.space.guess(candidate)
         usual = max(min(seconds / round.trials, MOST_SECONDS), self._shortest_seconds)
-        with self.servers(candidate) as url, closing(self._bench(url, candidate.batch)) as bench:
+        with self.servers(candidate) as url, closing(self.bench(url, candidate.batch)) as bench:
 
             def passes(rate: float) -> bool:
                 length = max(usual, min(self.shortest.requests / rate, MOST_SECONDS))
@@ -192,9 +207,6 @@ class Search:
         """Rates to begin with: those found last, and for what is new that of the best."""
         known = {one.candidate: one.rate for one in self.findings}
         return {**dict.fromkeys(new, best[0].rate), **known}
-
-    def _bench(self, url: str, batch: int = 1) -> Bench:
-        return Bench(url, self.model, self.requests, self.latency_ms, batch)
 
     @staticmethod
     def _ranked(findings: Sequence[Finding]) -> list[Finding]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pipeline import console
 from serving import configs
 from serving.load.run import Requests
-from serving.tuning.bench import Servers, processes
+from serving.tuning.bench import Bench, Servers, processes
 from serving.tuning.candidate import Candidate, Space
 from serving.tuning.outcome import Conditions, TuneOutcome
 from serving.tuning.place import TuningPlace
@@ -51,6 +51,9 @@ def search(
         parameters, _ = configs.default_batching(conditions.cpus, conditions.latency_ms, known)
         return Candidate.of(parameters)
 
-    trying = Search(servers, conditions.model, requests, conditions.latency_ms, conditions.cpus, conditions.minutes)
+    def bench(url: str, batch: int) -> Bench:
+        return Bench(url, conditions.model, requests, conditions.latency_ms, batch)
+
+    trying = Search(servers, bench, conditions.latency_ms, conditions.cpus, conditions.minutes)
     findings = trying.run(default)
     return TuneOutcome(conditions, default(trying.space), trying.space.costs, findings)

@@ -33,6 +33,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *(
             "pipeline.cli",
+            "pipeline.cli_data",
+            "pipeline.cli_describe",
             "pipeline.cli_options",
             "pipeline.cli_serving",
             "pipeline.cli_serve_options",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline.answers import Said, said
-from pipeline.drift import DriftSettings, compare
+from pipeline.drift import DriftSettings, compare, statistics
 from pipeline.drift.features import LEAST, novelty, separation
+from pipeline.drift.report import DriftReport
 
 SETTINGS = DriftSettings()
 
@@ -22,6 +24,32 @@ def number(reference: Any, production: Any, **settings: float) -> compare.Measur
 
 def named(*labels: str) -> list[Said]:
     return [said({"label": label, "score": 0.5}) for label in labels]
+
+
+def classes(reference: list[Said], production: list[Said]) -> compare.Measured:
+    found = compare.classes(reference, production, SETTINGS)
+    assert found is not None
+    return found
+
+
+def report_of(*measured: compare.Measured) -> DriftReport:
+    count = measured[0].count
+    return DriftReport(
+        folder="log",
+        logged=count,
+        looked_at=count,
+        answered=count,
+        first=0.0,
+        last=0.0,
+        versions={1: count},
+        agreement=1.0,
+        measured=measured,
+        separation=None,
+        samples={},
+        class_counts={},
+        furthest=(),
+        settings=SETTINGS,
+    )
 
 
 def test_what_answers_say() -> None:
@@ -96,6 +124,60 @@ def test_a_thousand_classes_and_few_requests_are_no_drift() -> None:
     sides = [named(*(str(label) for label in generator.integers(0, 1000, count))) for count in (2000, 300)]
     found = compare.classes(*sides, SETTINGS)
     assert found is not None and compare.judged([found], SETTINGS)[0].verdict in ("alike", "too few")
+
+
+def some_of(classes: int, count: int, generator: np.random.Generator, first: int = 0) -> list[Said]:
+    return named(*(str(first + label) for label in generator.integers(0, classes, count)))
+
+
+def test_many_classes_are_alike_only_if_they_can_be_told_apart() -> None:
+    """Most of a thousand classes are too rare for a bin; what they hide is not passed over."""
+    generator = np.random.default_rng(5)
+    reference = some_of(1000, 2000, generator)
+    half, others = some_of(500, 2000, generator), some_of(1000, 2000, generator, first=1000)
+    found = [compare.judged([one], SETTINGS)[0] for one in (classes(reference, half), classes(reference, others))]
+    assert [one.verdict for one in found] == ["too few", "drifted"]
+    assert all(one.told_apart < 0.5 and one.p_value < 0.001 for one in found)
+    (text,) = report_of(found[0]).cautions
+    assert "class says little" in text and "p = 0.0005" in text and "by chance" not in text
+    assert report_of(found[1]).missed[0].startswith("class: PSI")
+
+
+def test_the_index_of_classes_is_no_more_than_it_is() -> None:
+    """Pinsker's inequality against the index itself, of shares without any bins put together."""
+    first, second = np.array([500_000, 300_000, 200_000]), np.array([200_000, 300_000, 500_000])
+    exact = statistics.stability(first, second, 0.01).psi
+    assert 4 * 0.3**2 * 0.98 < statistics.stability_at_least(first, second) < exact
+    assert statistics.stability_at_least(first, first // 100) == 0
+
+
+@pytest.mark.parametrize("p_value", [0.01, 0.001])
+def test_classes_can_drift_alone_at_any_p_value(p_value: float) -> None:
+    """Beside ten measures that are alike, whose number its p-value is corrected for."""
+    settings = DriftSettings(p_value=p_value)
+    shifted = compare.classes(named(*"abc" * 50), named(*"aab" * 50), settings)
+    alike = compare.numbers("x", "pictures", np.arange(150.0), np.arange(150.0), settings)
+    assert shifted is not None and alike is not None
+    assert compare.judged([shifted, *[alike] * 10], settings)[0].verdict == "drifted"
+
+
+@pytest.mark.parametrize("count", [5, 20, 60])
+def test_as_many_requests_as_are_said_to_be_needed_are_enough(count: int) -> None:
+    generator = np.random.default_rng(6)
+    reference = generator.normal(size=2000)
+    (text,) = report_of(number(reference, generator.normal(size=count))).cautions
+    told = re.search(r"About (\d+) are needed for the limit of 0.25", text)
+    assert told is not None
+    enough = number(reference, generator.normal(size=int(told[1])))
+    assert enough.by_chance <= 0.25 and enough.verdict != "too few"
+    (text,) = report_of(number(reference[:50], generator.normal(size=count))).cautions
+    assert "The reference is too small for this limit." in text
+
+
+def test_bins_are_those_that_hold_anything() -> None:
+    """A value that never varied has bins at either side of it, which are empty and take no part."""
+    assert number(np.full(500, 8.0), np.full(500, 8.0)).bins == 1
+    assert number(np.full(500, 8.0), np.full(500, 9.0)).bins == 2
 
 
 def test_novelty_by_hand() -> None:

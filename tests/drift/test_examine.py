@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 from PIL import Image, ImageFilter
 
 from pipeline.data.requests.reader import Choice, RequestLog
-from pipeline.drift import DriftSettings
+from pipeline.drift import DriftSettings, keep, picking
 from pipeline.drift.examine import Reference, compared
+from pipeline.drift.figures import figures
 from pipeline.drift.logged import Translation
+from pipeline.drift.picking import Model
 from pipeline.drift.report import DriftReport
 from pipeline.errors import VerificationError
+from pipeline.labelled_requests import score
 from pipeline.run import Run
 from pipeline.tasks import TASKS, Regression
 from tests.data.requests.given import picture, written
@@ -103,8 +107,7 @@ def test_few_requests(runs: dict[str, Run], tmp_path: Path) -> None:
     run = runs["classification"]
     report = examined(run, logged(run, tmp_path), DriftSettings(requests=12, reference=200))
     assert report.looked_at == 12 and report.missed == []
-    (text,) = report.cautions
-    assert "say nothing: of 12 requests" in text and "are needed for the limit of 0.25" in text
+    assert "say nothing: of 12 requests" in report.cautions[0]
 
 
 def test_what_cannot_be_decoded_is_passed_over(runs: dict[str, Run], tmp_path: Path) -> None:
@@ -114,6 +117,29 @@ def test_what_cannot_be_decoded_is_passed_over(runs: dict[str, Run], tmp_path: P
     damaged = picture(1, model="m", image=pictures[0].image[:60])
     report = examined(run, written(tmp_path / "damaged", [damaged, *pictures]))
     assert (report.logged, report.looked_at) == (len(pictures) + 1, len(pictures))
+
+
+def test_the_page_leaves_out_what_cannot_be_drawn(runs: dict[str, Run], tmp_path: Path) -> None:
+    """A picture that only TensorFlow decodes; and NaN, such as the score of an answer without a class."""
+    run = runs["classification"]
+    report = examined(run, logged(run, tmp_path))
+    first, *others = report.furthest
+    damaged = replace(report, furthest=[replace(first, image=first.image[:60]), *others])
+    assert [one["id"] for one in keep.content(damaged, "Run")["pictures"]] == [one.id for one in others]
+    assert len({one.image for one in report.furthest}) == QUICK.furthest
+    holes = {name: (np.append(known, np.nan), asked) for name, (known, asked) in report.samples.items()}
+    drawn = figures(report)
+    assert len(drawn) > 3 and figures(replace(report, samples=holes)).keys() == drawn.keys()
+
+
+def test_an_empty_list_of_classes_is_a_label(runs: dict[str, Run], tmp_path: Path) -> None:
+    log, model = logged(runs["multi_label"], tmp_path / "log"), Model.of(runs["multi_label"])
+    table = picking.write(log, log.ids(Choice())[:3], tmp_path / "lab", "far", model)
+    header, first, *others = table.read_text(encoding="utf-8").splitlines()
+    table.write_text("\n".join([header, f"{first}red", *others]), encoding="utf-8")
+    found = score(log, Choice(), table, model)
+    assert found.labelled == 3 and found.picked == {"far": 3}
+    assert "(3 far): this is not the figure of production" in found.as_text()
 
 
 def test_the_one_number_of_regress_is_the_task_s_value() -> None:

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from PIL import Image
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from models.stack import tf
 from pipeline import cli, stages
 from pipeline.config import load
 from pipeline.data.input import encoded_pictures
@@ -23,6 +26,7 @@ from pipeline.labelled_pictures import pictures_of
 from pipeline.run import Run
 from pipeline.trained import load_task
 from serving.client import connect
+from serving.local.conversion import tensor_of
 from tests.contracts.tables import COLOURS
 from tests.drift.runs import answered, darker, logged, make_run
 from tests.serving.processes import convoy_serve
@@ -215,6 +219,62 @@ def test_labels_that_the_task_does_not_know(
     assert "'purple' is no class of the task. Valid: blue, green, red" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--max-psi", "0", "--max-psi: expected a number above 0, got 0."),
+        ("--max-psi", "nan", "Invalid value for '--max-psi'"),
+        ("--max-psi", "inf", "got inf"),
+        ("--max-auc", "0.5", "--max-auc: expected more than 0.5, which is guessing"),
+        ("--max-auc", "nan", "Invalid value for '--max-auc'"),
+        ("--p-value", "0.00001", "--p-value: expected a probability from 0.0001 to below 1, got 1e-05."),
+        ("--p-value", "nan", "got nan"),
+    ],
+)
+def test_limits_that_are_none(
+    option: str, value: str, words: str, run: Run, log: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.execute(["drift", str(run.path), str(log), option, value]) == ConfigError.exit_code
+    assert words in capfd.readouterr().err
+
+
+def test_a_bucket_is_refused(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    warm_up = run.saved_model / "1" / "assets.extra" / "tf_serving_warmup_requests"
+    # A host that is none: were the bucket taken, the server would end as well.
+    serve = ["serve", str(run.saved_model), "--host", "no.such.host", "--request-log", "gs://bucket/log"]
+    for arguments in (serve, ["requests", "gs://bucket/log", "--import", str(warm_up)]):
+        assert cli.execute(arguments) == ConfigError.exit_code
+        told = capfd.readouterr().err
+        assert "cannot be written to gs://bucket/log: buckets know no appending" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def labelled(run: Run, log: Path, table: Path, capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    code, document, told = executed(capfd, "requests", log, "--labels", table, "--run", run.path)
+    assert code == 0, told
+    return document
+
+
+def test_tables_of_every_form_say_how_they_were_picked(
+    run: Run, log: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lab = tmp_path / "lab"
+    executed(capfd, "requests", log, "--to", lab, "--run", run.path, "--pick", "unsure", "--count", 3)
+    rows = filled_in(lab / "requests.csv", ["red"] * 3)
+    frame = pandas.DataFrame(rows)
+    frame.to_csv(lab / "requests.tsv", sep="\t", index=False)
+    frame.to_parquet(lab / "requests.parquet")
+    frame.drop(columns="picked").to_csv(lab / "bare.csv", index=False)
+    for name in ("requests.csv", "requests.tsv", "requests.parquet"):
+        assert labelled(run, log, lab / name, capfd)["picked"] == {"unsure": 3}
+    assert labelled(run, log, lab / "bare.csv", capfd)["picked"] == {"": 3}
+    assert cli.execute(["requests", str(log), "--labels", str(lab / "requests.csv"), "--run", str(run.path)]) == 0
+    assert "(3 unsure): this is not the figure of production" in " ".join(capfd.readouterr().out.split())
+
+
 def test_tf_servings_own_log_is_imported(run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Warm-up requests are in the same format, without answers."""
     warm_up = run.saved_model / "1" / "assets.extra" / "tf_serving_warmup_requests"
@@ -222,3 +282,20 @@ def test_tf_servings_own_log_is_imported(run: Run, tmp_path: Path, capfd: pytest
     assert code == 0 and document["pictures"] > 0 and "pictures imported" in told
     imported = RequestLog(tmp_path / "log")
     assert all(one.image and not one.outputs for one in imported.pictures(imported.ids(Choice())))
+
+
+def test_damaged_pictures_of_a_log_are_counted_not_imported(
+    tmp_path: Path, pictures: list[bytes], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def record(*files: bytes) -> bytes:
+        one = PredictionLog()
+        one.predict_log.request.model_spec.name = "m"
+        one.predict_log.request.inputs["image_bytes"].CopyFrom(tensor_of(np.array(files, object)))
+        return bytes(one.SerializeToString())
+
+    with tf.io.TFRecordWriter(str(tmp_path / "log")) as writer:
+        for files in ((pictures[0][:10], pictures[1]), (b"no picture",), (pictures[2],)):
+            writer.write(record(*files))
+    code, document, told = executed(capfd, "requests", tmp_path / "to", "--import", tmp_path / "log")
+    assert (code, document["pictures"]) == (0, 2)
+    assert "2 pictures imported; 1 pictures that cannot be read, and 1 records without a usable picture" in told

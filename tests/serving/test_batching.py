@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import grpc
@@ -128,6 +129,18 @@ def test_a_large_request_is_split(batched: Batched) -> None:
     assert [len(one) for one in batched.wrapped.batches] == [4, 4, 2]
     with pytest.raises(ServingError, match="Task size 11 is larger than maximum input batch size 10"):
         batched.ask(*range(11))
+
+
+def test_the_pieces_of_a_large_request_run_at_once() -> None:
+    split = "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 4 }"
+    with closing(Batched(f"num_batch_threads {{ value: 2 }} max_batch_size {{ value: 8 }} {split}")) as batched:
+        batched.wrapped.go.clear()
+        asked = batched.clients.submit(batched.ask, *range(8))
+        try:
+            eventually(lambda: len(batched.wrapped.batches) == 2)
+        finally:
+            batched.wrapped.go.set()
+        assert asked.result(SECONDS) == [2 * value for value in range(8)]
 
 
 @pytest.mark.parametrize("batched", ["max_batch_size { value: 1 } max_enqueued_batches { value: 2 }"], indirect=True)

@@ -67,26 +67,39 @@ class LoggedShard:
         return sum(self.versions.values())
 
     def ids(self, choice: Choice) -> list[str]:
-        """The pictures of a choice."""
-        with text_stream(self.path / SPLIT_FILE, "r") as stream:
-            rows = list(csv.DictReader(stream))
+        """The pictures of a choice; none where the shard was removed meanwhile."""
+        try:
+            rows = self._rows()
+        except FileNotFoundError:
+            return []
         return [row["id"] for row in rows if choice.holds(float(row["time"]), int(row["version"]))]
 
     def pictures(self, wanted: set[str]) -> Iterator[LoggedPicture]:
-        """Those of the `wanted` ids that it holds.
+        """Those of the `wanted` ids that it holds; reads no further than the last of them.
 
         Raises:
             DataError: a record is damaged.
+            FileNotFoundError, tf.errors.NotFoundError: the shard was removed meanwhile.
         """
+        missing = wanted.intersection(row["id"] for row in self._rows())
+        if not missing:
+            return
         try:
             for record in tf.data.TFRecordDataset(str(self.path / RECORDS)).as_numpy_iterator():
                 picture = decode(record, self.kind)
-                if picture.id in wanted:
+                if picture.id in missing:
                     yield picture
+                    missing.remove(picture.id)
+                if not missing:
+                    return
         except tf.errors.DataLossError as error:
             raise DataError(
                 f"{self.path} is damaged: {error.message}. Remove it; the other shards are whole."
             ) from error
+
+    def _rows(self) -> list[dict[str, str]]:
+        with text_stream(self.path / SPLIT_FILE, "r") as stream:
+            return list(csv.DictReader(stream))
 
 
 class RequestLog:
@@ -102,7 +115,7 @@ class RequestLog:
     def __init__(self, folder: Path):
         self.folder = folder
         paths = [folder] if (folder / RECORDS).is_file() else whole_shards(folder) if folder.is_dir() else []
-        self.shards = [_opened(path) for path in paths]
+        self.shards = [shard for path in paths if (shard := _opened(path)) is not None]
         if not self.shards:
             what = "holds no whole shard yet" if folder.is_dir() else "does not exist"
             raise DataError(
@@ -135,7 +148,7 @@ class RequestLog:
         for shard in self.shards:
             try:
                 yield from shard.pictures(wanted)
-            except tf.errors.NotFoundError:
+            except (FileNotFoundError, tf.errors.NotFoundError):
                 console.warn(f"{shard.path} was removed while it was read (the log is full): it is passed over")
 
     def _of_model(self, choice: Choice) -> list[LoggedShard]:
@@ -163,10 +176,15 @@ def different(pictures: Iterable[LoggedPicture]) -> Iterator[LoggedPicture]:
     """The pictures without files that came before: clients ask again."""
     seen: set[bytes] = set()
     for picture in pictures:
-        digest = hashlib.blake2b(picture.image, digest_size=16).digest()
+        digest = digest_of(picture)
         if digest not in seen:
             seen.add(digest)
             yield picture
+
+
+def digest_of(picture: LoggedPicture) -> bytes:
+    """What two pictures have in common only if their files are the same."""
+    return hashlib.blake2b(picture.image, digest_size=16).digest()
 
 
 def as_time(seconds: float) -> str:
@@ -187,7 +205,8 @@ def from_time(text: str) -> float:
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
-def _opened(path: Path) -> LoggedShard:
+def _opened(path: Path) -> LoggedShard | None:
+    """None where it was removed since it was listed."""
     file = path / CONTENT
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -196,4 +215,6 @@ def _opened(path: Path) -> LoggedShard:
         versions = {int(version): count for version, count in held["versions"].items()}
         return LoggedShard(path, kind, held["first"], held["last"], versions, content["shards"][0]["bytes"])
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if not path.exists():
+            return None
         raise DataError(f"{path} is no shard of a request log, or damaged ({error!r}). Remove it.") from error

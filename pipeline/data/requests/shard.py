@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from models.stack import tf
+from pipeline import console
 from pipeline.data.example import ID, IMAGE, TEST, DataInfo
 from pipeline.data.records import Shard, shard_file, write_tfds_metadata
 from pipeline.data.requests.picture import LoggedPicture
@@ -140,7 +141,11 @@ def recover(folder: Path) -> int:
             lock = _locked(partial)
         except OSError:  # another server writes it, or has just finished it
             continue
-        recovered += _recover(folder, partial, lock)
+        try:
+            recovered += _recover(folder, partial, lock)
+        except tf.errors.OpError as error:  # a disk that cannot be read now may be another time: nothing is removed
+            lock.close()
+            console.warn(f"request log: {partial} cannot be read, and is left as it is: {error.message}")
     return recovered
 
 
@@ -148,7 +153,7 @@ def _recover(folder: Path, partial: Path, lock: IO[str]) -> bool:
     try:
         kind = Kind.from_document(json.loads((partial / KIND).read_text(encoding="utf-8")))
         tally = _read_again(partial / RECORDS, kind)
-    except (OSError, ValueError, KeyError, TypeError):  # killed before there was anything to read
+    except (OSError, tf.errors.NotFoundError, ValueError, KeyError, TypeError):  # killed before there was anything
         tally = Tally()
     if not tally.rows:
         lock.close()
@@ -230,7 +235,7 @@ def _publish(folder: Path, target: Path, kind: Kind, tally: Tally, lock: IO[str]
     folder.rename(target)
     # Not before: without them a shard whose rename failed could not be recovered.
     for file in (KIND, LOCK):
-        (target / file).unlink()
+        (target / file).unlink(missing_ok=True)
     lock.close()
     flush(target.parent)
     return target

@@ -7,14 +7,21 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.data.sources.base import DataSource
+from pipeline.data.sources.coco import Coco
+from pipeline.data.sources.csv_boxes import CsvBoxes
 from pipeline.data.sources.digits import Digits
 from pipeline.data.sources.folders import ClassFolders
 from pipeline.data.sources.idx import Idx
+from pipeline.data.sources.scenes import Scenes, SceneSequences
 from pipeline.data.sources.table import Table
 from pipeline.data.sources.tfds import Tfds
 from pipeline.data.sources.voc import PascalVoc
+from pipeline.data.sources.yolo import Yolo
 
-Source = Annotated[ClassFolders | Table | Idx | Tfds | Digits | PascalVoc, Field(discriminator="kind")]
+Source = Annotated[
+    ClassFolders | Table | Idx | Tfds | Digits | PascalVoc | Coco | Yolo | CsvBoxes | Scenes | SceneSequences,
+    Field(discriminator="kind"),
+]
 
 SOURCES: dict[str, type[DataSource]] = {
     "folders": ClassFolders,
@@ -23,6 +30,26 @@ SOURCES: dict[str, type[DataSource]] = {
     "tfds": Tfds,
     "digits": Digits,
     "pascal_voc": PascalVoc,
+    "coco": Coco,
+    "yolo": Yolo,
+    "csv_boxes": CsvBoxes,
+    "scenes": Scenes,
+    "scene_sequences": SceneSequences,
 }
 
-__all__ = ["SOURCES", "ClassFolders", "DataSource", "Digits", "Idx", "PascalVoc", "Source", "Table", "Tfds"]
+__all__ = [
+    "SOURCES",
+    "ClassFolders",
+    "Coco",
+    "CsvBoxes",
+    "DataSource",
+    "Digits",
+    "Idx",
+    "PascalVoc",
+    "SceneSequences",
+    "Scenes",
+    "Source",
+    "Table",
+    "Tfds",
+    "Yolo",
+]

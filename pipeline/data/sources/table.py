@@ -83,7 +83,7 @@ class Table(DataSource):
         return self
 
     def check(self) -> None:
-        columns = self._column_names()
+        columns = self.column_names()
         for setting, name in self._columns():
             if name not in columns:
                 raise DataError(
@@ -146,7 +146,8 @@ class Table(DataSource):
         for setting in ("value_columns", "class_columns", "number_columns", "category_columns"):
             yield from ((setting, name) for name in getattr(self, setting))
 
-    def _column_names(self) -> list[str]:
+    def column_names(self) -> list[str]:
+        """All columns that the file has."""
         if self._is_parquet():
             return list(_parquet(self._file()).schema_arrow.names)
         return next(self._csv_lines(), (0, []))[1]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.data.example import RawExample
+from pipeline.data.example import RawExample, RawObject
 from pipeline.data.sources.base import SPLIT_NAMES, DataSource, existing_folder, located, split_named
 from pipeline.errors import DataError, nearest
 
@@ -36,6 +36,13 @@ class Tfds(DataSource):
     """The feature with any number of classes (a sequence of ClassLabel or text), for multi-label."""
     value_features: tuple[str, ...] = ()
     """Features with one number each, for regression."""
+    objects_feature: str | None = None
+    """The feature with the objects of a picture (a sequence of boxes and classes), for detection; often `objects`.
+    Their marks `is_crowd` and `is_difficult` are taken as well."""
+    box_feature: str = "bbox"
+    """Within `objects_feature`: the boxes."""
+    class_feature: str = "label"
+    """Within `objects_feature`: the classes; `type` in some sets."""
     text_feature: str | None = None
     """The feature with text that belongs to the picture."""
 
@@ -46,11 +53,18 @@ class Tfds(DataSource):
                 raise DataError(
                     f"data.source: {self.name} has no feature {feature!r}. {nearest(feature, builder.info.features)}"
                 )
+        self._check_objects(builder.info.features)
         self._chosen_splits(builder)
 
     def class_names(self) -> tuple[str, ...] | None:
-        feature = self.labels_feature or self._label()
-        names = None if feature is None else _names(self._builder().info.features[feature])
+        features = self._builder().info.features
+        if self.objects_feature is not None:
+            feature = _inner(features[self.objects_feature])[self.class_feature]
+        elif name := self.labels_feature or self._label():
+            feature = features[name]
+        else:
+            return None
+        names = _names(feature)
         return None if names is None else tuple(names)
 
     def value_names(self) -> tuple[str, ...]:
@@ -73,10 +87,10 @@ class Tfds(DataSource):
         return f"{info.full_name} {info.data_dir} {checksums}"
 
     def _label(self) -> str | None:
-        return None if self.labels_feature or self.value_features else self.label_feature
+        return None if self.labels_feature or self.value_features or self.objects_feature else self.label_feature
 
     def _wanted(self) -> list[str]:
-        named = [self.image_feature, self._label(), self.labels_feature, self.text_feature]
+        named = [self.image_feature, self._label(), self.labels_feature, self.text_feature, self.objects_feature]
         return [*(name for name in named if name is not None), *self.value_features]
 
     def _builder(self) -> Any:
@@ -123,9 +137,44 @@ class Tfds(DataSource):
             label=None if label is None else _class_name(features[label], row[label]),
             labels=None if labels is None else _class_names(features[labels], row[labels]),
             value=[float(row[name]) for name in self.value_features] or None,
+            objects=None if self.objects_feature is None else self._objects(features, row, f"{self.name} {identity}"),
             text=None if self.text_feature is None else row[self.text_feature].decode("utf-8", "replace"),
             where=f"{self.name} {identity}",
         )
+
+    def _check_objects(self, features: Any) -> None:
+        if self.objects_feature is None:
+            return
+        inner = _inner(features[self.objects_feature])
+        for setting, name in (("box_feature", self.box_feature), ("class_feature", self.class_feature)):
+            if name not in inner:
+                held = nearest(name, inner) if inner else "It is no sequence of boxes and classes."
+                raise DataError(f"data.source.{setting}: {self.objects_feature} has no feature {name!r}. {held}")
+
+    def _objects(self, features: Any, row: Mapping[str, Any], where: str) -> list[RawObject]:
+        """TFDS's boxes are y_min, x_min, y_max, x_max in shares of the picture."""
+        inner, held = _inner(features[self.objects_feature]), row[str(self.objects_feature)]
+        return [
+            RawObject(
+                label=_class_name(inner[self.class_feature], held[self.class_feature][number]),
+                box=(float(x_min), float(y_min), float(x_max), float(y_max)),
+                unit="picture",
+                crowd=_mark(held, "is_crowd", number),
+                difficult=_mark(held, "is_difficult", number),
+                where=f"{where}, object {number}",
+            )
+            for number, (y_min, x_min, y_max, x_max) in enumerate(held[self.box_feature])
+        ]
+
+
+def _inner(feature: Any) -> Mapping[str, Any]:
+    """The features of a sequence of dictionaries; none where it is something else."""
+    within = getattr(feature, "feature", feature)
+    return within if hasattr(within, "keys") else {}
+
+
+def _mark(held: Mapping[str, Any], name: str, number: int) -> bool:
+    return bool(held[name][number]) if name in held else False
 
 
 def _names(feature: Any) -> list[str] | None:

@@ -18,20 +18,10 @@ from typing import Literal
 from xml.etree.ElementTree import Element
 
 from pipeline.data.example import TRAIN, RawExample, RawObject
-from pipeline.data.sources.base import (
-    DataSource,
-    existing_folder,
-    files_below,
-    fingerprint_of,
-    is_picture,
-    shortened,
-    split_named,
-    text_of,
-)
+from pipeline.data.sources.base import existing_folder, files_below, fingerprint_of, is_picture, split_named, text_of
+from pipeline.data.sources.boxes import LabelFiles, count_of, lines_of, number_box, of_classes, unusable_object
 from pipeline.data.sources.xml_lines import place, read_xml
 from pipeline.errors import DataError
-
-Box = tuple[float, float, float, float]
 
 SET_FILES = ("train", "val", "test", "trainval")
 """In `ImageSets/Main`, those read first decide. Others, such as `cat_train`, are about one class and are not read."""
@@ -57,15 +47,13 @@ class Listed:
     where: str
 
 
-class PascalVoc(DataSource):
+class PascalVoc(LabelFiles):
     """Pictures with boxes in Pascal VOC's XML files, as many annotation tools write them."""
 
     kind: Literal["pascal_voc"] = "pascal_voc"
     """Pascal VOC, with or without its folders."""
     path: Path
     """The folder with `JPEGImages`, `Annotations` and `ImageSets`, or with pictures and XML files side by side."""
-    classes: tuple[str, ...] = ()
-    """The classes in index order; by default those that occur, sorted. A class that is not one of them is an error."""
     first_pixel: Literal[0, 1] = 0
     """The number of the first pixel: 1 for the VOC challenge's own files, where a box around a whole picture is
     (1, 1, width, height); 0 for most tools, where it is (0, 0, width, height)."""
@@ -73,26 +61,27 @@ class PascalVoc(DataSource):
     """Whether objects that are marked as difficult are kept, with their mark."""
 
     def check(self) -> None:
-        first = next(self._listed(), None)
-        if first is None:
+        if next(self._listed(), None) is None:
             raise DataError(
                 f"data.source.path: {self._folder()} holds no Pascal VOC annotations. Expected Annotations/*.xml and "
                 "JPEGImages/, or pictures and XML files side by side."
             )
-        if first.annotation is not None:
-            read_xml(first.annotation)
-
-    def class_names(self) -> tuple[str, ...] | None:
-        return self.classes or None
 
     def examples(self) -> Iterator[RawExample]:
+        names = self.chosen_classes()
         for listed in self._listed():
+            identity, where = text_of(listed.name), text_of(listed.where)
+            if listed.annotation is None:
+                yield self.unlabelled(identity, listed.picture, listed.split, where)
+                continue
+            objects: list[RawObject] = []
+            why = ""
+            try:
+                objects = of_classes(self._objects(listed.annotation), names)
+            except DataError as error:
+                why = str(error)
             yield RawExample(
-                id=text_of(listed.name),
-                image=listed.picture,
-                split=listed.split,
-                objects=None if listed.annotation is None else self._objects(listed.annotation),
-                where=text_of(listed.where),
+                id=identity, image=listed.picture, split=listed.split, objects=objects, where=where, unusable=why
             )
 
     def fingerprint(self) -> str:
@@ -105,7 +94,7 @@ class PascalVoc(DataSource):
         taken = {one.picture for one in self._listed()}
         others = [text_of(str(file)) for file in self._pictures().values() if file not in taken]
         why = "no file of ImageSets/Main names them" if self._set_files() else "they have no XML file"
-        return [f"{len(others)} pictures were passed over, since {why}: {shortened(others)}."] if others else []
+        return count_of(others, "pictures", why)
 
     def _folder(self) -> Path:
         return existing_folder(self.path, "data.source.path")
@@ -135,7 +124,7 @@ class PascalVoc(DataSource):
     def _from_sets(self) -> Iterator[Listed]:
         annotations, pictures, seen = self._annotations_folder(), self._pictures(), set()
         for file, split in self._set_files():
-            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            for number, line in enumerate(lines_of(file), 1):
                 name = next(iter(line.split()), "")
                 if name and name not in seen:
                     seen.add(name)
@@ -163,23 +152,19 @@ class PascalVoc(DataSource):
         return [one for one in found if not (one.difficult and self.difficult == "drop")]
 
     def _object(self, file: Path, element: Element) -> RawObject:
+        """Edges in pixels; the challenge's boxes count their last pixel in, and so end at its far edge."""
         where = text_of(place(file, element))
         label = (element.findtext("name") or "").strip()
         if not label:
-            raise DataError(f"{where}: the object has no name. Give it one or remove it.")
-        difficult = (element.findtext("difficult") or "0").strip() == "1"
-        return RawObject(label=label, box=self._box(element, where), where=where, difficult=difficult)
-
-    def _box(self, element: Element, where: str) -> Box:
-        """Edges in pixels; the challenge's boxes count their last pixel in, and so end at its far edge."""
+            return unusable_object(where, "it has no name")
         texts = [element.findtext(f"bndbox/{name}") for name in CORNERS]
-        try:
-            x_min, y_min, x_max, y_max = (float(text or "") for text in texts)
-        except ValueError as error:
-            raise DataError(
-                f"{where}: expected a bndbox with the numbers {', '.join(CORNERS)}, found {texts}. Correct it."
-            ) from error
-        return x_min - self.first_pixel, y_min - self.first_pixel, x_max, y_max
+        box = number_box(texts)
+        if box is None:
+            return unusable_object(where, f"expected a bndbox with the numbers {', '.join(CORNERS)}, found {texts}")
+        first = self.first_pixel
+        difficult = (element.findtext("difficult") or "0").strip() == "1"
+        edges = box[0] - first, box[1] - first, box[2], box[3]
+        return RawObject(label=label, box=edges, where=where, difficult=difficult)
 
 
 def _either(folder: Path, otherwise: Path) -> Path:

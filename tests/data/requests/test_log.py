@@ -18,7 +18,7 @@ from pipeline.data.input import encoded_pictures
 from pipeline.data.pictures import BadPicture
 from pipeline.data.requests import view
 from pipeline.data.requests.reader import Choice, RequestLog, drawn, from_time
-from pipeline.data.requests.shard import RECORDS
+from pipeline.data.requests.shard import RECORDS, remove
 from pipeline.data.requests.writer import MOST_OPEN, LogLimits, RequestWriter, whole_shards
 from pipeline.data.store import Store
 from pipeline.errors import ConfigError, DataError, StorageError
@@ -123,6 +123,45 @@ def test_one_that_had_nothing_to_lose_leaves_nothing(tmp_path: Path) -> None:
     killed(tmp_path, flushed=0, after=1)
     RequestWriter(tmp_path, LogLimits()).close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_that_had_no_records_yet_does_not_hinder_the_next(tmp_path: Path) -> None:
+    killed(tmp_path, flushed=1, after=0)
+    (partial,) = tmp_path.glob(".*.partial")
+    (partial / RECORDS).unlink()
+    assert ids(written(tmp_path, [picture(7)])) == ["p0007"]
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_a_shard_that_is_removed_while_the_log_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        log = written(tmp_path, [picture(number)])
+    chosen = log.ids(Choice())
+    remove(log.shards[0].path)
+    assert log.ids(Choice()) == ["p0001", "p0002"]
+    assert [one.id for one in log.pictures(chosen)] == ["p0001", "p0002"]
+    assert "was removed while it was read" in capfd.readouterr().err
+
+    def removed_once_listed(folder: Path) -> list[Path]:
+        listed = whole_shards(folder)
+        remove(listed[0])
+        return listed
+
+    monkeypatch.setattr("pipeline.data.requests.reader.whole_shards", removed_once_listed)
+    assert ids(RequestLog(tmp_path)) == ["p0002"]
+
+
+def test_only_shards_with_chosen_pictures_are_read(tmp_path: Path) -> None:
+    for number in range(2):
+        log = written(tmp_path, [picture(2 * number), picture(2 * number + 1)])
+    first, second = (shard.path / RECORDS for shard in log.shards)
+    first.write_bytes(b"damaged")
+    second.write_bytes(second.read_bytes()[:-20])
+    assert [one.id for one in log.pictures(["p0002"])] == ["p0002"]
+    with pytest.raises(DataError, match="is damaged"):
+        list(log.pictures(["p0003"]))
 
 
 def test_the_open_shard_of_another_server_is_left_alone(tmp_path: Path) -> None:
@@ -233,9 +272,12 @@ def killed(folder: Path, flushed: int, after: int) -> None:
     if pid := os.fork():
         assert os.waitpid(pid, 0)[1] == signal.SIGKILL
         return
-    writer = RequestWriter(folder, LogLimits())
-    for number in range(flushed + after):
-        writer.write(picture(number))
-        if number == flushed - 1:
-            writer.tend()
-    os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        writer = RequestWriter(folder, LogLimits())
+        for number in range(flushed + after):
+            writer.write(picture(number))
+            if number == flushed - 1:
+                writer.tend()
+        os.kill(os.getpid(), signal.SIGKILL)
+    finally:
+        os._exit(1)  # whatever goes wrong: the child must not go on as a second pytest

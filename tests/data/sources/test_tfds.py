@@ -99,3 +99,59 @@ def test_encoded_picture_is_not_decoded_again(folder):
     source = Tfds(name="pets", data_dir=folder)
     picture = next(iter(source.examples())).image
     assert len(picture) <= len(encoded(noise(0))) * 2
+
+
+OBJECTS = {
+    "image": tfds.features.Image(shape=(None, None, 3)),
+    "objects": tfds.features.Sequence(
+        {
+            "bbox": tfds.features.BBoxFeature(),
+            "label": tfds.features.ClassLabel(names=["cat", "dog"]),
+            "is_crowd": np.bool_,
+        }
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory):
+    """A detection set as TFDS writes it: y_min, x_min, y_max, x_max."""
+    root = tmp_path_factory.mktemp("tfds_boxes")
+    box = tfds.features.BBox(ymin=0.25, xmin=0.5, ymax=0.75, xmax=1.0)
+    held = [{"bbox": box, "label": 1, "is_crowd": True}, {"bbox": box, "label": 0, "is_crowd": False}]
+    rows = [(number, {"image": np.asarray(noise(number)), "objects": held[:number]}) for number in range(3)]
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="zoo",
+        version="1.0.0",
+        data_dir=root,
+        features=tfds.features.FeaturesDict(OBJECTS),
+        split_datasets={"train": rows},
+        disable_shuffling=True,
+    )
+    return root
+
+
+def test_objects(boxes):
+    source = Tfds(name="zoo", data_dir=boxes, objects_feature="objects")
+    source.check()
+    assert source.class_names() == ("cat", "dog")
+    none, one, two = source.examples()
+    assert (none.objects, none.label) == ([], None)
+    assert [(held.label, held.box, held.unit, held.crowd) for held in two.objects] == [
+        ("dog", (0.5, 0.25, 1.0, 0.75), "picture", True),
+        ("cat", (0.5, 0.25, 1.0, 0.75), "picture", False),
+    ]
+    assert len(one.objects) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"objects_feature": "objcts"}, "no feature 'objcts'. Did you mean 'objects'"),
+        ({"objects_feature": "image"}, "It is no sequence of boxes and classes"),
+        ({"objects_feature": "objects", "class_feature": "type"}, "class_feature: objects has no feature 'type'"),
+    ],
+)
+def test_wrong_features_of_objects(boxes, settings, message):
+    with pytest.raises(DataError, match=message):
+        Tfds(name="zoo", data_dir=boxes, **settings).check()

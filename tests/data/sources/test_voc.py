@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.example import RawExample
+from pipeline.data.prepare import DataSettings, prepare
 from pipeline.data.sources import PascalVoc
 from pipeline.data.sources.xml_lines import read_xml
+from pipeline.diagnosis import DoctorSettings
+from pipeline.diagnosis.examine import Subject, examine
 from pipeline.errors import DataError
 from tests.data.pictures import write
 
@@ -117,27 +120,76 @@ def test_a_picture_without_annotation_is_told_from_one_without_objects(tmp_path:
     voc(tmp_path, {"train": ["1", "9"]})
     known, unknown = PascalVoc(path=tmp_path).examples()
     assert known.objects
-    assert unknown.objects is None
+    assert unknown.unusable == "no file of labels belongs to it"
     assert unknown.where == f"{tmp_path}/ImageSets/Main/train.txt:2"
+    _, background = PascalVoc(path=tmp_path, without_labels="background").examples()
+    assert (background.unusable, background.objects) == ("", ())
 
 
 @pytest.mark.parametrize(
     ("content", "line", "message"),
     [
         ("<annotation>\n<object>\n</annotation>", 3, "not XML: mismatched tag"),
-        (annotation("<object>\n<name> </name></object>"), 3, "has no name"),
-        (annotation("<object><name>cat</name>\n</object>"), 3, "expected a bndbox"),
-        (annotation(element().replace("9", "nine")), 3, "expected a bndbox"),
+        (annotation(element())[:-30], 6, "not XML: unclosed token"),
         ('<!DOCTYPE a [\n<!ENTITY x "y">\n<!ENTITY z "&x;&x;">]>\n<annotation>&z;</annotation>', 2, "entities"),
         ('<!DOCTYPE a [\n<!ENTITY x SYSTEM "file:///etc/hostname">]>\n<annotation>&x;</annotation>', 2, "entities"),
     ],
 )
-def test_mistakes_name_file_and_line(tmp_path: Path, content: str, line: int, message: str) -> None:
-    voc(tmp_path, names=("1",))
+def test_a_file_that_cannot_be_read_sets_its_picture_aside(
+    tmp_path: Path, content: str, line: int, message: str
+) -> None:
+    voc(tmp_path, names=("1", "2"))
     file = tmp_path / "Annotations" / "1.xml"
     file.write_text(content)
-    with pytest.raises(DataError, match=rf"{re.escape(str(file))}:{line}: .*{message}"):
-        list(PascalVoc(path=tmp_path).examples())
+    source = PascalVoc(path=tmp_path)
+    source.check()
+    bad, good = source.examples()
+    assert re.search(rf"{re.escape(str(file))}:{line}: .*{message}", bad.unusable)
+    assert (good.unusable, len(good.objects or ())) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("<object>\n<name> </name></object>", "it has no name"),
+        ("<object><name>cat</name>\n</object>", "expected a bndbox"),
+        (element().replace("9", "nine"), "expected a bndbox"),
+    ],
+)
+def test_a_broken_object_is_set_aside_with_its_line(tmp_path: Path, broken: str, message: str) -> None:
+    voc(tmp_path, names=("1",))
+    file = tmp_path / "Annotations" / "1.xml"
+    file.write_text(annotation(broken, element("dog")))
+    bad, good = only(PascalVoc(path=tmp_path)).objects or ()
+    assert message in bad.unusable
+    assert bad.where == f"{file}:3"
+    assert (good.label, good.unusable) == ("dog", "")
+
+
+def test_other_classes_are_refused_or_left_out(tmp_path: Path) -> None:
+    voc(tmp_path)
+    (tmp_path / "Annotations" / "1.xml").write_text(annotation(element(), element("dgo")))
+    settings = DataSettings(source=PascalVoc(path=tmp_path, classes=("cat", "dog")), missing_classes="warn")
+    with pytest.raises(DataError, match=r"1\.xml:8: the class 'dgo' .*Did you mean 'dog'.*other_classes=leave_out"):
+        prepare(settings, tmp_path / "refused")
+    chosen = PascalVoc(path=tmp_path, classes=("cat",), other_classes="leave_out")
+    store = prepare(DataSettings(source=chosen), tmp_path / "stores")
+    assert [row["reason"] for row in store.objects_left_out()] == ["its class 'dgo' is not one of data.source.classes"]
+    assert sum(map(sum, store.info.class_counts.values())) == 4
+
+
+def test_set_aside_pictures_are_in_the_quarantine(tmp_path: Path) -> None:
+    voc(tmp_path)
+    (tmp_path / "Annotations" / "3.xml").write_text("<annotation><object>")
+    source = PascalVoc(path=tmp_path)
+    with pytest.raises(DataError, match=r"1 of 4 so far, data\.max_bad_pictures=0\.05"):
+        prepare(DataSettings(source=source), tmp_path / "refused")
+    store = prepare(DataSettings(source=source, max_bad_pictures=1), tmp_path / "stores")
+    assert [(row["id"], row["reason"].rpartition(":")[2]) for row in store.quarantine()] == [
+        ("3", " no element found.")
+    ]
+    diagnosis = examine(Subject(source), DoctorSettings())
+    assert "no element found" in diagnosis.by_kind()["unusable_picture"][0].what
 
 
 def test_an_element_knows_its_line(tmp_path: Path) -> None:

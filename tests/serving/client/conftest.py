@@ -39,5 +39,6 @@ def letters(running: Letters) -> Letters:
     """The server, as if nobody had asked it anything."""
     running.script.failures.clear()
     running.script.batches.clear()
+    running.script.came.clear()
     running.script.seconds, running.script.together, running.script.most_at_once = 0.0, 1, 0
     return running

@@ -49,16 +49,18 @@ class Script:
     """What a server does, and what it has seen.
 
     Args:
-        failures: (code, words) of the next answers, in this order.
+        failures: (code, words) of the next answers, in this order; None is a good one.
         seconds: that every answer takes at least.
         together: how many requests have to be there at once before the first is answered.
-        batches: sizes of the Predict requests that came, failed ones included.
+        came: sizes of the Predict requests that came, noted before anything can hold them up.
+        batches: the same once they are worked on, failed ones included.
         headers: of the last request.
     """
 
-    failures: list[tuple[str, str]] = field(default_factory=list)
+    failures: list[tuple[str, str] | None] = field(default_factory=list)
     seconds: float = 0.0
     together: int = 1
+    came: list[int] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     at_once: int = 0
@@ -67,6 +69,8 @@ class Script:
 
     def take(self, size: int | None = None) -> tuple[str, str] | None:
         """Notes a request; the failure that it meets, or None."""
+        if size is not None:
+            self.came.append(size)
         with self.lock:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)

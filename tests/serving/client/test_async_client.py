@@ -131,6 +131,26 @@ def test_the_deadline_holds_for_the_answer(letters: Letters) -> None:
     asked(letters.url, ask, timeout=1.0)
 
 
+def test_a_deadline_over_rest_is_not_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By aiohttp's own reckoning of when a timeout that begins at 100.3 s of its clock is over."""
+    import aiohttp
+    from aiohttp.helpers import calculate_timeout_when
+
+    given: list[aiohttp.ClientTimeout] = []
+    request = aiohttp.ClientSession.request
+
+    def noting(session: Any, *arguments: Any, timeout: aiohttp.ClientTimeout, **more: Any) -> Any:
+        given.append(timeout)
+        return request(session, *arguments, timeout=timeout, **more)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "request", noting)
+    with SERVERS["rest"](Script()) as url:
+        asked(url, lambda client: client.status(), timeout=30.2)
+    (one,) = given
+    assert one.total is not None and 5 < one.total <= 30.2
+    assert calculate_timeout_when(100.3, one.total, one.ceil_threshold) == 100.3 + one.total
+
+
 def test_a_server_is_waited_for(letters: Letters) -> None:
     letters.script.failures += [("NOT_FOUND", "Servable not found"), ("UNAVAILABLE", "starting")]
     assert asked(letters.url, lambda client: client.wait_until_ready(GENEROUS)).version == 7
@@ -160,7 +180,9 @@ def test_headers_go_along(letters: Letters) -> None:
     assert letters.script.headers["authorization"] == "Bearer abc"
 
 
-@pytest.mark.parametrize("url", ["grpc://127.0.0.1:1", "http://127.0.0.1:1", "http://no-such-host.invalid:80"])
+@pytest.mark.parametrize(
+    "url", ["grpc://127.0.0.1:1", "http://127.0.0.1:1", "http://no-such-host.invalid:80", "http://no..host:80"]
+)
 def test_nobody_there(url: str) -> None:
     with pytest.raises(Unavailable, match=r"Status of letters at .*UNAVAILABLE: .*Is the server running there"):
         asked(url, lambda client: client.status(), attempts=2, timeout=20.0)

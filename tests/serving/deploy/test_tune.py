@@ -63,6 +63,22 @@ def test_what_was_measured_on_a_run_comes_along_when_it_is_deployed(own_run: Pat
     assert deployed(own_run, tmp_path / "production").batching_config.read_bytes() == kept
 
 
+def test_what_was_measured_for_another_deployment_is_told(
+    own_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    measured = configs.measured_of(own_run)
+    configs.write_text(measured, configs.batching(4, 0, 2, 8), ["Measured by convoy tune."])
+    measured.with_name("tune.json").write_text('{"conditions": {"latency_ms": 50.0, "cpus": 2}}')
+    first = deployed(own_run, tmp_path / "production", latency_ms=50.0)
+    assert "was measured for" not in capfd.readouterr().err
+    deployed(own_run, first.path, latency_ms=80.0, cpus=4)
+    told = " ".join(capfd.readouterr().err.split())
+    assert "was measured for --latency-ms 50 (here 80), --cpus 2 (here 4). Measure it again: convoy tune" in told
+    (first.path / "tune.json").write_text("{damaged")
+    deployed(own_run, first.path, cpus=8)
+    assert "was measured for" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "said"),
     [

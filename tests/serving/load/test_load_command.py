@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pipeline.cli import execute
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, DataError, ServerError, StorageError
 from pipeline.pictures_to_send import pictures_in
 from serving.load.requests import picture_requests, rows_from, written_request
 from serving.remote.values import Signature, TensorSpec
@@ -155,9 +155,47 @@ def test_a_request_may_be_written_down_in_rows_or_columns(tmp_path: Path) -> Non
     both = {"x": [1.5, 2.5], "text": [b"a", b"\xff"]}
     assert read({"inputs": {"x": [1.5, 2.5], "text": ["a", {"b64": "/w=="}]}}, TWO_INPUTS) == both
     assert read({"instances": [{"x": 1.5, "text": "a"}, {"x": 2.5, "text": {"b64": "/w=="}}]}, TWO_INPUTS) == both
-    for wrong in ({"instances": [{"y": 1}]}, {"rows": 1}, {"instances": []}, {"instances": ["a"]}, [], 5):
-        with pytest.raises(DataError, match=r"is no request that fits the model: .*for x float32 \['\?'\]"):
+    for wrong, said in (
+        ({"instances": [{"y": 1}]}, "'x' is missing"),
+        ({"inputs": {}}, "'x' is missing"),
+        ({"rows": 1}, "'instances' is missing"),
+        ({"instances": []}, "`instances` holds no row"),
+        ({"instances": ["a"]}, "The input x is no array of float32: .*"),
+        ([], ".*"),
+        (5, ".*"),
+    ):
+        with pytest.raises(DataError, match=rf"is no request that fits the model: {said}\. .*for x float32 \['\?'\]"):
             read(wrong, ONE_INPUT)
+    with pytest.raises(DataError, match="the signature takes no inputs"):
+        read({"inputs": [1]}, Signature("predict", {}))
+
+
+@pytest.mark.parametrize("inputs", [{"x": np.zeros((0, 3))}, {"x": np.zeros(2), "y": np.array(5.0)}])
+def test_no_request_can_be_made_of_no_rows(inputs: dict[str, np.ndarray]) -> None:
+    with pytest.raises(DataError, match=r"The input '[xy]' has no rows \(shape \[.*\]\), but a request of 4"):
+        rows_from(inputs, 0, 4)
+
+
+@pytest.mark.parametrize(("written", "said"), [("other", True), ("serving_default", False), (None, False)])
+def test_a_request_for_another_signature_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], written: str | None, said: bool
+) -> None:
+    content = {"inputs": [1.0], **({"signature_name": written} if written else {})}
+    (tmp_path / "request.json").write_text(json.dumps(content))
+    options = ["--request", str(tmp_path / "request.json"), "--timeout", "1", "-o", str(tmp_path / "load")]
+    assert execute(["load", "grpc://127.0.0.1:1", *options]) == ServerError.exit_code
+    assert ("is for the signature 'other'; its inputs go to 'serving_default'" in capfd.readouterr().err) is said
+
+
+@pytest.mark.parametrize("place", ["taken", "taken/below/it"])
+def test_an_output_that_cannot_be_written_is_told_before_the_load(
+    letters: Letters, pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], place: str
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    code, folder = loaded(letters, tmp_path / place, "--pictures", str(pictures))
+    assert code == StorageError.exit_code
+    assert f"Cannot write into {folder}: {tmp_path / 'taken'} is a file. Give a folder." in capfd.readouterr().err
+    assert letters.script.came == [] and (tmp_path / "taken").read_text() == "a file"
 
 
 def test_rows_begin_anew_behind_the_last() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,22 +29,40 @@ from tests.serving.client.test_client import PICTURES
 __all__ = ["letters", "running"]
 
 
+@dataclass
+class Stall:
+    """What the server knows of it.
+
+    Args:
+        answered: requests that may have been answered before it, at most.
+        waiting: requests that had come and were not answered when it ended.
+    """
+
+    answered: int = 0
+    waiting: int = 0
+
+
 @contextmanager
-def stalled(script: Script, after: int, seconds: float) -> Iterator[None]:
-    """Once so many requests have come, the server answers nothing for a while."""
+def stalled(script: Script, after: int, until: int = sys.maxsize) -> Iterator[Stall]:
+    """Once so many requests have come, the server answers nothing until others wait, or the block is over."""
+    stall, is_over = Stall(), threading.Event()
 
     def hold() -> None:
-        limit = time.monotonic() + GENEROUS
-        while len(script.batches) < after and time.monotonic() < limit:
-            time.sleep(0.005)
         with script.lock:
-            time.sleep(seconds)
+            script.lock.wait_for(lambda: len(script.batches) >= after or is_over.is_set(), GENEROUS)
+            stall.answered = len(script.batches) - script.at_once
+            limit = time.monotonic() + GENEROUS
+            while stall.waiting < until and time.monotonic() < limit and not is_over.wait(0.005):
+                stall.waiting = len(script.came) - stall.answered
 
     thread = threading.Thread(target=hold)
     thread.start()
     try:
-        yield
+        yield stall
     finally:
+        is_over.set()
+        with script.lock:
+            script.lock.notify_all()
         thread.join()
 
 
@@ -50,7 +70,7 @@ def offered(letters: Letters, due: np.ndarray, *, timeout: float = GENEROUS, mos
     """The letters' pictures, offered when they are due."""
 
     async def offer() -> Recording:
-        async with connect(letters.url, "letters", settings=QUICK) as client:
+        async with connect(letters.url, "letters", settings=replace(QUICK, concurrency=most)) as client:
             signature = await client.signature()
             calls = [await client.prepared(one) for one in picture_requests(PICTURES, signature, 1)]
             return await Generator(client, timeout, most).run(calls, due, **more)
@@ -69,33 +89,31 @@ def test_what_is_sent_are_the_pictures_in_turns(letters: Letters) -> None:
 
 
 def test_a_server_that_stalls_makes_every_request_wait_that_was_due_meanwhile(letters: Letters) -> None:
-    """Of 40 requests a second, 40 are due in a stall of one second; a generator that waited for answers before it sent
-    the next would count one of them."""
-    with stalled(letters.script, after=10, seconds=1.0):
-        recording = offered(letters, np.arange(80) / 40)
-    assert recording.ok.all()
-    waited = recording.latency
-    assert (waited >= 0.5).sum() >= 18, "those of its first half"
-    assert (waited >= 0.25).sum() >= 27
-    longest = int(waited.argmax())
-    assert waited[longest] >= 0.9
-    following = waited[longest : longest + 20]
-    assert (np.diff(following) < 0.1).all(), "the later it was due, the less it had to wait"
+    """The stall ends once six requests wait in the server: a generator that waited for an answer before it sent the
+    next would let one of them come."""
+    with stalled(letters.script, after=10, until=6) as stall:
+        recording = offered(letters, np.arange(60) / 40)
+    assert recording.ok.all() and stall.waiting >= 6
+    # When the sixth of them had been sent, none of the six was answered.
+    sixth = np.sort(recording.sent)[stall.answered + 5]
+    waiting = (recording.sent <= sixth) & (recording.done > sixth)
+    assert waiting.sum() >= 6
+    assert (recording.latency[waiting] > sixth - recording.due[waiting]).all(), "from when they were due"
 
 
 def test_no_more_than_the_allowed_are_under_way_and_waiting_counts(letters: Letters) -> None:
-    with stalled(letters.script, after=4, seconds=0.8):
-        recording = offered(letters, np.arange(40) / 40, most=2)
-    assert recording.ok.all() and recording.held.sum() >= 10
-    held = recording.held & (recording.sent - recording.due > 0.3)
-    assert held.any() and (recording.latency[held] > 0.3).all()
+    recording = offered(letters, np.zeros(40), most=2)
+    assert recording.ok.all()
+    assert recording.held.tolist() == [False] * 2 + [True] * 38
+    assert recording.sent[recording.held].min() >= recording.done.min(), "only once another one was answered"
+    assert (recording.latency >= recording.sent).all(), "all were due at the beginning"
     assert letters.script.most_at_once <= 2
 
 
 @pytest.mark.parametrize("kind", sorted(SERVERS))
 def test_what_cannot_be_sent_in_its_time_is_not_sent_and_is_counted(kind: str) -> None:
     script = Script()
-    with SERVERS[kind](script) as url, stalled(script, after=4, seconds=2.0):
+    with SERVERS[kind](script) as url, stalled(script, after=4):
         due = np.array([0.0, 0.02, 0.04, 0.06, *[0.6] * 10])
         recording = offered(Letters(url, script), due, timeout=0.5, most=2)
     assert {"DEADLINE_EXCEEDED", NOT_SENT} <= set(recording.status)
@@ -137,6 +155,41 @@ def test_it_ends_early_where_that_is_asked_for(letters: Letters) -> None:
     recording = offered(letters, np.arange(10_000) / 100, watch=enough)
     assert 5 <= len(recording.due) == len(seen) < 10_000
     assert all(ok and seconds > 0 for seconds, ok in seen)
+
+
+def test_what_still_waits_when_it_ends_early_is_not_sent(letters: Letters) -> None:
+    seen: list[bool] = []
+
+    def enough(seconds: float, ok: bool) -> bool:
+        seen.append(ok)
+        return len(seen) >= 5
+
+    recording = offered(letters, np.zeros(100), most=2, watch=enough)
+    assert 5 <= len(seen) <= 6, "one more was under way"
+    assert letters.script.batches == [1] * len(seen)
+    assert recording.status.tolist() == [OK] * len(seen)
+    assert recording.call.tolist() == list(range(len(seen)))
+
+
+@pytest.mark.parametrize("kind", sorted(SERVERS))
+def test_one_that_is_cancelled_begins_no_further_request(kind: str) -> None:
+    script, complaints = Script(), list[str]()
+
+    async def offer(url: str) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(str(context.get("exception"))))
+        async with connect(url, "letters", settings=QUICK) as client:
+            calls = [await client.prepared(one) for one in picture_requests(PICTURES, await client.signature(), 1)]
+            run = asyncio.ensure_future(Generator(client, GENEROUS, 100).run(calls, np.arange(100_000) / 1000))
+            while not script.came:
+                await asyncio.sleep(0.005)
+            run.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await run
+
+    with SERVERS[kind](script) as url:
+        asyncio.run(offer(url))
+    assert [one for one in complaints if "TaskGroup" in one] == []
 
 
 def test_progress_is_told(letters: Letters) -> None:

@@ -84,6 +84,29 @@ def test_a_request_that_waits_for_the_server_is_not_the_generators_fault() -> No
     assert waited.kept_up and len(waited.late) == 0
 
 
+def test_a_request_that_was_never_sent_is_the_generators_fault_unless_it_had_to_wait() -> None:
+    def with_unsent(held: bool) -> LoadResult:
+        return result([0.0, 1.0], [0.0, NAN], [0.1, NAN], [OK, NOT_SENT], [False, held])
+
+    assert with_unsent(held=True).kept_up and not with_unsent(held=False).kept_up
+
+
+def test_the_duration_ends_with_the_last_answer_not_with_an_error() -> None:
+    """Two answers, the last after 5 s; an error after 30 s must not make it look slower."""
+    failed = result([0.0, 1.0, 2.0], [0.0, 1.0, 2.0], [0.5, 5.0, 32.0], [OK, OK, "DEADLINE_EXCEEDED"])
+    assert (failed.duration, failed.throughput) == (5.0, 0.4)
+    assert result([0.0], [0.0], [9.0], ["INTERNAL"]).duration == 4.0, "the profile's"
+
+
+def test_a_percentile_of_too_few_requests_is_marked() -> None:
+    def shown(count: int) -> str:
+        due = [0.0] * count
+        return result(due, due, [0.01] * count, [OK] * count).as_text()
+
+    assert "p99 10.0  p99.9 10.0*  max" in shown(999) and "too few requests" in shown(999)
+    assert "p99 10.0  p99.9 10.0  max" in shown(1000) and "*" not in shown(1000)
+
+
 def test_failed_requests_miss_the_limit_of_the_latency() -> None:
     """Of 200 requests 198 take 10 ms: p99 is 10 ms if one other fails, and never reached if three do."""
     due = list(np.arange(200.0))
@@ -125,6 +148,9 @@ def test_every_request_has_a_line() -> None:
         "request": "0",
     }
     assert (lines[3]["sent_s"], lines[3]["latency_ms"], lines[3]["status"]) == ("", "", NOT_SENT)
+    (late,) = csv.DictReader(io.StringIO(result([12345.678912], [12345.679], [12345.68], [OK]).as_csv()))
+    assert (late["due_s"], late["sent_s"]) == ("12345.678912", "12345.679"), "to the microsecond, after hours as well"
+    assert float(late["from_sending_ms"]) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_the_plot_holds_every_request_and_all_percentiles() -> None:

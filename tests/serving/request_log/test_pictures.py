@@ -129,7 +129,7 @@ def test_classify_and_regress() -> None:
 
 
 def test_tf_servings_own_logs_are_read(tmp_path: Path) -> None:
-    logged, warm_up, other = PredictionLog(), PredictionLog(), PredictionLog()
+    logged, warm_up, other, damaged = (PredictionLog() for _ in range(4))
     request, response = predicted({"image_bytes": strings(png(1))}, {"scores": np.float32([[0.5]])})
     logged.predict_log.request.CopyFrom(request)
     logged.predict_log.response.CopyFrom(response)
@@ -137,14 +137,16 @@ def test_tf_servings_own_logs_are_read(tmp_path: Path) -> None:
     warm_up.predict_log.request.CopyFrom(request)
     warm_up.log_metadata.model_spec.name = "trees"
     other.session_run_log.SetInParent()
+    damaged.predict_log.request.inputs["image_bytes"].tensor_shape.unknown_rank = True
     file = tmp_path / "log.gz"
     with tf.io.TFRecordWriter(str(file), "GZIP") as writer:
-        for one in (logged, warm_up, other):
+        for one in (damaged, logged, warm_up, other):
             writer.write(one.SerializeToString())
-    (first,), (second,), nothing = logged_pictures(file)
+    unusable, (first,), (second,), nothing = logged_pictures(file)
     assert (first.model, first.version, first.seconds) == ("flowers", 3, 1_790_000_000)
     assert first.outputs["scores"].tolist() == [0.5]
-    assert (second.model, second.signature, second.outputs) == ("trees", "serving_default", {}) and nothing == []
+    assert (second.model, second.signature, second.outputs) == ("trees", "serving_default", {})
+    assert unusable == nothing == []
     file.write_bytes(gzip.compress(b"no records" * 9))
     with pytest.raises(DataError, match="holds no TFRecords of PredictionLog, or is cut short"):
         list(logged_pictures(file))

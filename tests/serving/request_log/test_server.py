@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 
 from pipeline.data.requests.picture import LoggedPicture
 from pipeline.data.requests.reader import Choice, RequestLog
 from pipeline.data.requests.writer import LogLimits, RequestWriter
+from serving.local.conversion import tensor_of
 from serving.local.server import Server
 from serving.local.settings import ServerOptions
 from serving.request_log.recorder import Recorder, Sampling
@@ -100,9 +102,10 @@ class Stuck(RequestWriter):
 
     def __init__(self, folder: Path):
         super().__init__(folder, LogLimits())
-        self.answers = threading.Event()
+        self.begun, self.answers = threading.Event(), threading.Event()
 
     def write(self, picture: LoggedPicture) -> None:
+        self.begun.set()
         self.answers.wait()
         super().write(picture)
 
@@ -121,6 +124,22 @@ def test_a_disk_that_does_not_answer_costs_no_request(
         eventually(lambda: "requests were dropped so far" in capfd.readouterr().err)
     log = RequestLog(tmp_path)
     assert len(log.ids(Choice())) == 40 - found["dropped"]
+
+
+def test_what_still_waits_when_the_log_is_closed_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.request_log.recorder.CLOSE_SECONDS", 0.01)
+    writer = Stuck(tmp_path)
+    recorder = Recorder(writer, Sampling(share=1))
+    request = PredictRequest()
+    request.inputs["image_bytes"].CopyFrom(tensor_of(np.array([png(1)], object)))
+    for _ in range(3):
+        recorder.offer(request, PredictResponse())
+    writer.begun.wait()  # the first of them
+    recorder.close()
+    recorder.offer(request, PredictResponse())
+    assert recorder.counts() == {"logged": 0, "dropped": 2, "unsupported": 0, "stopped": 1}
+    writer.answers.set()
+    eventually(lambda: recorder.counts()["logged"] == 1)
 
 
 def test_a_folder_that_vanishes_ends_the_log_not_the_server(

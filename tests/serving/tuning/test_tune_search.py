@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-import threading
-import time
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,11 @@ from pipeline.errors import VerificationError
 from serving import configs
 from serving.load.run import Requests
 from serving.protos.server_configs import BatchingParameters, read_text
-from serving.tuning.bench import Bench, Servers, Trial
-from serving.tuning.candidate import Candidate, Space
+from serving.tuning.bench import QUICK, Bench, Trial
+from serving.tuning.candidate import Candidate, Costs, Space
 from serving.tuning.outcome import Conditions, TuneOutcome
-from serving.tuning.search import Finding, Search, Shortest, Steps, highest_rate
-from tests.serving.client.servers import Script, grpc_letters
+from serving.tuning.search import Finding, Search, Steps, highest_rate
+from tests.serving.client.servers import GENEROUS, Script, grpc_letters
 from tests.serving.client.test_client import PICTURES
 
 SPACE = Space({1: 10.0, 2: 16.0, 4: 24.0, 8: 40.0, 16: 120.0}, latency_ms=100.0, cpus=2)
@@ -90,6 +90,26 @@ def test_what_lies_near_a_good_candidate() -> None:
     assert max(one.wait_micros for one in longest) == 25_000, "a quarter of the wanted latency"
 
 
+def test_what_lies_near_settings_whose_size_was_not_measured() -> None:
+    """Where the default settings, with a size that the costs do not reach, are the best so far."""
+    near = SPACE.near(SPACE.candidate(32, 5000, 2), ())
+    assert [(one.batch, one.wait_micros, one.threads) for one in near] == [
+        (32, 5000, 4),
+        (32, 5000, 1),
+        (32, 10_000, 2),
+        (32, 2500, 2),
+    ]
+
+
+def test_a_server_works_on_as_many_requests_as_its_batches_hold() -> None:
+    def threads(batch: int, count: int, queue: int) -> list[str]:
+        return Candidate(batch, 0, count, queue).serve_options()
+
+    assert threads(16, 2, 8) == ["--grpc-threads", "160", "--rest-threads", "160"]
+    assert threads(1, 2, 14) == ["--grpc-threads", "64", "--rest-threads", "16"], "never fewer than usual"
+    assert threads(64, 4, 16) == ["--grpc-threads", "500", "--rest-threads", "500"], "no more are ever sent at once"
+
+
 def test_settings_survive_the_real_protocol_buffer(tmp_path: Path) -> None:
     candidate = Candidate(8, 0, 3, 12)
     configs.write_text(tmp_path / "batching.config", candidate.parameters(), ["Measured by hand."])
@@ -98,61 +118,59 @@ def test_settings_survive_the_real_protocol_buffer(tmp_path: Path) -> None:
     assert read.HasField("batch_timeout_micros"), "0 is said, not left to the default"
 
 
-@contextmanager
-def letters_of(seconds: float, threads: int) -> Iterator[str]:
-    """A server that answers so many requests at once, each after so many seconds."""
-    gate = threading.Semaphore(threads)
+class Computed:
+    """A server whose limit is known: what it could answer at most, half of which keeps the latency; four threads help,
+    more do not, and waiting costs some of it."""
 
-    class Slow(Script):
-        def take(self, size: int | None = None) -> tuple[str, str] | None:
-            if size is None:
-                return super().take()
-            with gate:
-                time.sleep(seconds)
-                return super().take(size)
+    def __init__(self, candidate: Candidate | None):
+        self._candidate = candidate
 
-    with grpc_letters(Slow()) as url:
-        yield url
+    @staticmethod
+    def limit(candidate: Candidate) -> float:
+        """Requests a second up to which 99 of 100 keep the latency of SPACE."""
+        waiting = 1 - candidate.wait_micros / 1000 / SPACE.latency_ms
+        return 500 * candidate.batch / SPACE.costs[candidate.batch] * min(candidate.threads, 4) * waiting
 
+    def costs(self) -> Costs:
+        return SPACE.costs
 
-def servers_like(started: list[Candidate | None]) -> Servers:
-    """Servers that answer a request in 10 ms, so many at once as the settings have threads."""
+    def trial(self, rate: float, seconds: float, seed: int) -> Trial:
+        assert self._candidate is not None
+        p99 = SPACE.latency_ms * rate / self.limit(self._candidate)
+        return Trial(rate, round(rate * seconds), p99 / 2, p99, 0.0, p99 <= SPACE.latency_ms, True)
 
-    @contextmanager
-    def served(candidate: Candidate | None) -> Iterator[str]:
-        started.append(candidate)
-        with letters_of(0.01, candidate.threads if candidate else 1) as url:
-            yield url
-
-    return served
-
-
-def letters(size: int) -> Requests:
-    def inputs(signature: object) -> list[dict[str, np.ndarray]]:
-        return [{"image_bytes": np.array(PICTURES[:1] * size, object)}]
-
-    return inputs
+    def close(self) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")
 def found() -> tuple[TuneOutcome, list[Candidate | None]]:
     """A whole search: the default settings have one thread, and four are within its reach."""
     started: list[Candidate | None] = []
-    search = Search(servers_like(started), "letters", letters, 300.0, 2, 0.1, Shortest(requests=20, latencies=2))
+
+    @contextmanager
+    def served(candidate: Candidate | None) -> Iterator[str]:
+        started.append(candidate)
+        yield "grpc://host:8500"
+
+    search = Search(served, lambda url, batch: Computed(started[-1]), SPACE.latency_ms, SPACE.cpus, minutes=1000.0)
     default = Candidate(1, 0, 1, 4)
     findings = search.run(lambda space: default)
-    conditions = Conditions("letters", 300.0, 2, "grpc", "a machine, 2 cores", 0.1)
-    return TuneOutcome(conditions, default, search.space.costs, findings), started
+    return TuneOutcome(CONDITIONS, default, search.space.costs, findings), started
 
 
 def test_the_better_settings_are_found(found: tuple[TuneOutcome, list[Candidate | None]]) -> None:
+    """The best of the first are eight pictures with two threads: 200 requests a second. Of what lies near, four
+    threads: 400. The default ones reach 50."""
     outcome, started = found
-    assert outcome.winner.candidate.threads > outcome.default.threads
-    assert outcome.gain is not None and outcome.gain > 1.1
-    assert outcome.base.rate < 200, "one thread answers 100 requests a second, and few may wait when a trial ends"
-    assert started[0] is None and outcome.default in started
+    assert outcome.winner.candidate == SPACE.candidate(8, 0, 4)
+    assert outcome.winner.rate == pytest.approx(400, rel=0.05) and outcome.base.rate == pytest.approx(50, rel=0.05)
+    assert outcome.gain == outcome.winner.rate / outcome.base.rate
+    assert started == [None, *(one.candidate for one in outcome.findings)]
     assert [one.round for one in outcome.findings] == sorted((one.round for one in outcome.findings), key=ROUNDS.index)
-    assert all(one.best is None or one.best.p99_ms <= 300.0 for one in outcome.findings)
+    assert {one.round for one in outcome.findings} == set(ROUNDS)
+    assert {one.candidate for one in outcome.findings} >= {outcome.default, *SPACE.first()}
+    assert all(0 < one.rate <= Computed.limit(one.candidate) for one in outcome.findings)
 
 
 ROUNDS = ["coarse", "fine", "final"]
@@ -167,7 +185,8 @@ def test_the_file_holds_the_settings_and_the_evidence(
     assert files[0] == config and configs.is_measured(config)
     assert Candidate.of(read_text(config, BatchingParameters)) == outcome.winner.candidate
     text = config.read_text()
-    assert re.match(r"# Measured by convoy tune, 20\d\d-\d\d-\d\d: letters, 99 of 100 requests within 300 ms", text)
+    assert re.match(r"# Measured by convoy tune, 20\d\d-\d\d-\d\d: letters, 99 of 100 requests within 100 ms", text)
+    assert "# Measured on convoy serve --grpc-threads 160 --rest-threads 160," in text, "8 * (4 + 16)"
     assert f"{outcome.gain:.2f} times" in text and str(outcome.default) in text
     table = (tmp_path / "tune.csv").read_text().splitlines()
     assert len(table) == len(outcome.findings) + 1
@@ -176,19 +195,48 @@ def test_the_file_holds_the_settings_and_the_evidence(
     assert document["gain"] == outcome.gain and document["chosen"]["threads"] == outcome.winner.candidate.threads
 
 
+class Breaking(Script):
+    """Refuses every picture once it has answered so many requests."""
+
+    left = sys.maxsize
+
+    def take(self, size: int | None = None) -> tuple[str, str] | None:
+        found = super().take(size)
+        if size is None:
+            return found
+        with self.lock:
+            self.left -= 1
+            return found if self.left >= 0 else ("INTERNAL", "broken")
+
+
+def letters(size: int) -> Requests:
+    def inputs(signature: object) -> list[dict[str, np.ndarray]]:
+        return [{"image_bytes": np.array(PICTURES[:1] * size, object)}]
+
+    return inputs
+
+
 def test_a_server_under_trial() -> None:
-    """100 requests a second are its limit: 30 pass, 300 are known to be too many long before the end."""
-    with letters_of(0.01, 1) as url:
-        bench = Bench(url, "letters", letters, 500.0)
-        try:
-            assert min(bench.costs().values()) >= 10.0
-            fine, before = bench.trial(30, 0.6, seed=1), time.monotonic()
-            much = bench.trial(600, 20, seed=1)
-        finally:
-            bench.close()
-    assert fine.passed and fine.failed == 0 and 10.0 <= fine.p50_ms <= fine.p99_ms <= 500.0
-    assert not much.passed and much.p99_ms > 500.0
-    assert much.requests < 600 * 20 and time.monotonic() - before < 20
+    """One that answers passes; of one that breaks it is known long before the end that it does not."""
+    script = Breaking()
+    with grpc_letters(script) as url, closing(Bench(url, "letters", letters, 1000 * GENEROUS)) as bench:
+        assert list(bench.costs()) == [1, 2, 4, 8, 16, 32, 64]
+        fine = bench.trial(30, 0.6, seed=1)
+        script.left = QUICK  # those that show that the server is idle
+        broken = bench.trial(600, 20, seed=1)
+    assert fine.passed and fine.failed == 0 and 0 < fine.p50_ms <= fine.p99_ms
+    assert not broken.passed and broken.p99_ms == math.inf and broken.requests < 600 * 20
+
+
+def test_a_server_is_idle_once_some_requests_in_a_row_were_quick() -> None:
+    """A full queue between them begins the count anew: of `QUICK` two are answered, one is refused, three answered."""
+    script = Script()
+    with grpc_letters(script) as url, closing(Bench(url, "letters", letters, 1000 * GENEROUS)) as bench:
+        bench.trial(30, 0.1, seed=1)
+        script.came.clear()
+        script.failures += [None, None, ("UNAVAILABLE", "full")]
+        before = bench.trial(0.001, 0.001, seed=1)
+    assert before.requests == 1 and script.came == [1] * (2 + 1 + QUICK + before.requests)
 
 
 def trial(rate: float, p99_ms: float, passed: bool) -> Trial:

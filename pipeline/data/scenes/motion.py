@@ -1,0 +1,242 @@
+"""Sequences: the digits of a scene move, come in, go out and pass behind each other and behind what stands in front."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.data.example import SPLITS, MadePicture
+from pipeline.data.scenes.backgrounds import background
+from pipeline.data.scenes.digits import INKS, Digit, Stamp
+from pipeline.data.scenes.light import Camera, Light
+from pipeline.data.scenes.render import (
+    PIXELS,
+    PLACES,
+    Laid,
+    Layout,
+    Seen,
+    about_bytes,
+    height_of,
+    occlude,
+    occluder_stamp,
+    paint,
+    seen,
+)
+
+Generator = np.random.Generator
+
+GRAIN = 2
+"""The stage whose random numbers are the noise of each picture."""
+PAN = 0.08
+"""How far the camera swings to each side, as a share of the picture."""
+PANS = 0.5
+"""Share of the sequences in which it does."""
+MOST_OCCLUDERS = 4
+
+
+class Actor(NamedTuple):
+    """A digit and how it moves.
+
+    Args:
+        digit: at its first picture.
+        start: number of that picture.
+        speed: pixels a picture, across and down.
+        growth: of its height a picture, as a factor.
+        spin: degrees a picture.
+        sway: amplitude in pixels, across its way.
+        period: of the sway, in pictures.
+    """
+
+    digit: Digit
+    start: int
+    speed: tuple[float, float]
+    growth: float
+    spin: float
+    sway: float
+    period: float
+
+    def at(self, time: int) -> Digit:
+        """The digit in picture number `time`."""
+        passed = time - self.start
+        fast = float(np.hypot(*self.speed)) or 1.0
+        aside = self.sway * np.sin(2 * np.pi * passed / self.period)
+        return replace(
+            self.digit,
+            x=self.digit.x + self.speed[0] * passed - aside * self.speed[1] / fast,
+            y=self.digit.y + self.speed[1] * passed + aside * self.speed[0] / fast,
+            height=self.digit.height * self.growth**passed,
+            angle=self.digit.angle + self.spin * passed,
+        )
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Pictures that belong together; the same arguments give the same bytes in every process.
+
+    Args:
+        layout: what each picture is to hold; `most_hidden`: a digit that is hidden further is not there in a picture.
+        split: whose handwriting and photographs it shows.
+        number: among the sequences of its split.
+        seed: of all sequences.
+        frames: how many pictures.
+    """
+
+    layout: Layout
+    split: str
+    number: int
+    seed: int
+    frames: int
+
+    def generator(self, stage: int, frame: int = 0) -> Generator:
+        """Random numbers that depend on this sequence (and picture) alone."""
+        return np.random.default_rng((self.seed, SPLITS.index(self.split), self.number, stage, frame))
+
+    def places(self) -> Cast:
+        """Who plays where."""
+        return cast(self.generator(PLACES), self.layout, self.split, self.frames)
+
+
+class Cast(NamedTuple):
+    """What is in a sequence.
+
+    Args:
+        actors: from the back to the front; their tracks count from 1.
+        occluders: what stands in front of them.
+        pan: how far the camera swings, across and down, in pixels.
+    """
+
+    actors: list[Actor]
+    occluders: list[Stamp]
+    pan: tuple[float, float]
+
+    def offset(self, time: int, frames: int) -> tuple[int, int]:
+        """By how many whole pixels the world is shifted in a picture."""
+        phase = np.sin(2 * np.pi * time / max(frames, 2))
+        return round(self.pan[0] * phase), round(self.pan[1] * phase)
+
+    def laid(self, time: int, frames: int) -> tuple[list[Laid], list[Stamp]]:
+        """Digits and what is in front of them, in one picture."""
+        x, y = self.offset(time, frames)
+        there = [actor.at(time) for actor in self.actors if time >= actor.start]
+        moved = [digit.at(digit.x + x, digit.y + y) for digit in there]
+        return [Laid(digit, digit.stamp()) for digit in moved], [one.moved(x, y) for one in self.occluders]
+
+
+def cast(generator: Generator, layout: Layout, split: str, frames: int) -> Cast:
+    """The digits of a sequence: some are there at once, others come in while there is room."""
+    side = min(layout.height, layout.width)
+    number = int(generator.integers(layout.digits[0], layout.digits[1] + 1))
+    actors = [_actor(generator, layout, split, 0, inside=True) for _ in range(number)]
+    for time in range(1, frames):
+        present = sum(_inside(actor.at(time), layout) for actor in actors if time >= actor.start)
+        wanted = present < layout.digits[0] or generator.random() < 0.04
+        if wanted and present < layout.digits[1]:
+            actors.append(_actor(generator, layout, split, time, inside=False))
+    digits = [actor.digit for actor in actors if actor.start == 0]
+    in_front = range(int(generator.integers(1, MOST_OCCLUDERS + 1)))
+    occluders = [occluder_stamp(generator, layout, digits if one % 2 else ()) for one in in_front]
+    reach = PAN * side if generator.random() < PANS else 0.0
+    angle = generator.uniform(0, 2 * np.pi)
+    numbered = [actor._replace(digit=replace(actor.digit, track=track)) for track, actor in enumerate(actors, 1)]
+    return Cast(numbered, occluders, (reach * float(np.cos(angle)), reach * float(np.sin(angle))))
+
+
+def _actor(generator: Generator, layout: Layout, split: str, start: int, *, inside: bool) -> Actor:
+    """A digit with a way of its own: from somewhere inside, or from beyond an edge towards the inside."""
+    digit = Digit.drawn(generator, split, height_of(generator, layout))
+    size = np.array([layout.width, layout.height])
+    aim = generator.uniform(0.25, 0.75, 2) * size
+    place = generator.uniform(0.1, 0.9, 2) * size if inside else _beyond(generator, size, digit.height)
+    way = aim - place
+    pace = generator.uniform(0.004, 0.022) * min(layout.height, layout.width)
+    speed = way / max(float(np.hypot(*way)), 1.0) * pace
+    return Actor(
+        digit=digit.at(float(place[0]), float(place[1])),
+        start=start,
+        speed=(float(speed[0]), float(speed[1])),
+        growth=generator.uniform(0.995, 1.005),
+        spin=generator.uniform(-0.8, 0.8),
+        sway=generator.uniform(0.0, 0.03) * float(size.min()),
+        period=generator.uniform(15.0, 50.0),
+    )
+
+
+def _beyond(generator: Generator, size: np.ndarray, height: float) -> np.ndarray:
+    """Just outside one of the four edges."""
+    place = generator.uniform(0.1, 0.9, 2) * size
+    axis, far = int(generator.integers(2)), bool(generator.integers(2))
+    place[axis] = size[axis] + 0.6 * height if far else -0.6 * height
+    return place
+
+
+def _inside(digit: Digit, layout: Layout) -> bool:
+    return 0 <= digit.x < layout.width and 0 <= digit.y < layout.height
+
+
+@dataclass(frozen=True)
+class Frame(MadePicture):
+    """One picture of a sequence, drawn when its bytes are asked for.
+
+    Args:
+        sequence: that it belongs to.
+        number: of the picture, from 0.
+    """
+
+    sequence: Sequence
+    number: int
+
+    def read_bytes(self) -> bytes:
+        sequence, layout = self.sequence, self.sequence.layout
+        generator, cast = sequence.generator(PIXELS), sequence.places()
+        world = self._world(generator)
+        inks = _inks(generator, cast, world.mean(axis=(0, 1)))
+        textures = generator.integers(2**32, size=len(cast.occluders)).tolist()
+        light = Light.drawn(generator, layout.height, layout.width)
+        camera = Camera.drawn(generator, min(layout.height, layout.width))
+        canvas = self._ground(world, cast)
+        laid, occluders = cast.laid(self.number, sequence.frames)
+        for one in laid:
+            rows, columns, alpha = one.stamp.within(layout.height, layout.width)
+            paint(canvas[rows, columns], inks[one.digit.track - 1], alpha)
+        for seed, occluder in zip(textures, occluders, strict=True):
+            occlude(np.random.default_rng(seed), canvas, occluder, sequence.split)
+        picture = camera.picture(sequence.generator(GRAIN, self.number), canvas * light.field)
+        return camera.encoded(picture)
+
+    def _world(self, generator: Generator) -> np.ndarray:
+        """The background, with a margin for the camera to swing over."""
+        layout, margin = self.sequence.layout, self._margin
+        return background(generator, layout.height + 2 * margin, layout.width + 2 * margin, self.sequence.split)
+
+    def _ground(self, world: np.ndarray, cast: Cast) -> np.ndarray:
+        """The part of it that the camera sees."""
+        layout, margin = self.sequence.layout, self._margin
+        x, y = cast.offset(self.number, self.sequence.frames)
+        rows = slice(margin - y, margin - y + layout.height)
+        return world[rows, margin - x : margin - x + layout.width].copy()
+
+    @property
+    def _margin(self) -> int:
+        return int(np.ceil(PAN * min(self.sequence.layout.height, self.sequence.layout.width))) + 1
+
+    @property
+    def about_bytes(self) -> int:
+        return about_bytes(self.sequence.layout)
+
+
+def _inks(generator: Generator, cast: Cast, ground: np.ndarray) -> list[Digit]:
+    """Every actor in a colour that it keeps, the same for no two while colours last."""
+    inked: list[Digit] = []
+    for actor in cast.actors:
+        taken = [one.ink for one in inked[-len(INKS) + 1 :]]
+        inked.append(actor.digit.inked(generator, ground, taken))
+    return inked
+
+
+def seen_in(sequence: Sequence, cast: Cast, number: int) -> list[Seen]:
+    """The digits of one picture that are not hidden too far."""
+    layout = sequence.layout
+    found = seen(*cast.laid(number, sequence.frames), layout)
+    return [one for one in found if one is not None and one.visible >= 1.0 - layout.most_hidden]

@@ -1,0 +1,89 @@
+"""Which of the formats with boxes a folder or file is in."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.data.sources.base import files_below
+from pipeline.errors import DataError, nearest
+
+BOX_KINDS = ("pascal_voc", "coco", "yolo", "csv_boxes")
+YAML, JSON, CSV = (".yaml", ".yml"), ".json", ".csv"
+COLUMNS: Mapping[str, Sequence[str]] = {
+    "image_column": ("image", "filename", "file_name", "path", "image_path", "ImageID"),
+    "class_column": ("class", "label", "class_name", "name", "LabelName"),
+    "x_min": ("x_min", "xmin", "x1", "left", "XMin"),
+    "y_min": ("y_min", "ymin", "y1", "top", "YMin"),
+    "x_max": ("x_max", "xmax", "x2", "right", "XMax"),
+    "y_max": ("y_max", "ymax", "y2", "bottom", "YMax"),
+    "split_column": ("split", "set", "subset"),
+    "difficult_column": ("difficult",),
+    "crowd_column": ("crowd", "iscrowd", "IsGroupOf"),
+}
+"""What columns of a CSV of boxes are called; the first six have to be there."""
+NEEDED = 6
+
+
+def recognised(path: Path) -> dict[str, Any]:
+    """The `data.source` that reads a folder or file with boxes.
+
+    Raises:
+        DataError: it is in none of the formats.
+    """
+    if not path.exists():
+        beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(f"There is no {path}. {nearest(path.name, beside) if beside else ''}".strip())
+    found = _of_file(path) if path.is_file() else _of_folder(path)
+    if found is None:
+        raise DataError(
+            f"{path} is in none of the formats {', '.join(BOX_KINDS)}: expected Annotations/*.xml, COCO's JSON, a "
+            "data.yaml, or a CSV with columns for picture, edges and class. Give the format by --from."
+        )
+    return found
+
+
+def _of_folder(folder: Path) -> dict[str, Any] | None:
+    names = {one.suffix.lower() for one in folder.iterdir() if one.is_file()}
+    if names & set(YAML):
+        return {"kind": "yolo", "path": str(folder)}
+    if (folder / "Annotations").is_dir():
+        return {"kind": "pascal_voc", "path": str(folder)}
+    if [*folder.glob("*.json"), *folder.glob("*/*.json")]:
+        return {"kind": "coco", "path": str(folder)}
+    tables = [found for file in sorted(folder.glob("*.csv")) if (found := _of_table(file))]
+    if tables:
+        return tables[0]
+    if any(file.suffix.lower() == ".xml" for file in files_below(folder)):
+        return {"kind": "pascal_voc", "path": str(folder)}
+    return None
+
+
+def _of_file(file: Path) -> dict[str, Any] | None:
+    suffix = file.suffix.lower()
+    if suffix in YAML:
+        return {"kind": "yolo", "path": str(file)}
+    if suffix == JSON:
+        return {"kind": "coco", "path": str(file)}
+    return _of_table(file) if suffix == CSV else None
+
+
+def _of_table(file: Path) -> dict[str, Any] | None:
+    """By the names of the columns."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            rows = csv.reader(stream)
+            header, first = next(rows, []), next(rows, [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return None
+    columns = {wanted: next((name for name in names if name in header), None) for wanted, names in COLUMNS.items()}
+    if None in list(columns.values())[:NEEDED]:
+        return None
+    edges = [columns.pop(name) for name in ("x_min", "y_min", "x_max", "y_max")]
+    found = {name: column for name, column in columns.items() if column is not None}
+    picture = dict(zip(header, first, strict=False)).get(str(found["image_column"]), "")
+    inner = file.parent / "images"
+    root = {"image_root": str(inner)} if (inner / picture).is_file() else {}
+    return {"kind": "csv_boxes", "path": str(file), "box_columns": edges, **found, **root}

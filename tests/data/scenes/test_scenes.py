@@ -1,0 +1,274 @@
+"""Scenes: what is said of a picture is what is in it, and the same everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.data.example import RawExample, content_of
+from pipeline.data.outlines import RunLengths
+from pipeline.data.prepare import DataSettings, prepare
+from pipeline.data.sampling import RepeatFactor, shown_classes
+from pipeline.data.scenes import words
+from pipeline.data.scenes.digits import Digit, Stamp
+from pipeline.data.scenes.handwriting import any_glyph, glyphs
+from pipeline.data.scenes.motion import Sequence
+from pipeline.data.scenes.render import Layout, Scene, Seen
+from pipeline.data.sources import Scenes, SceneSequences
+from pipeline.data.store import Store
+from pipeline.diagnosis import DoctorSettings
+from pipeline.diagnosis.examine import Subject, examine
+from pipeline.errors import ConfigError
+from tests.conftest import ROOT
+
+LAYOUT = Layout(160, 160, (2, 8), (0.10, 0.35), 0.5)
+SMALL = Scenes(train=6, validation=2, test=2, height=96, width=128)
+DIGEST = """
+import hashlib, sys
+import models
+from pipeline.data.sources import Scenes, SceneSequences
+for source in (Scenes(train=3, validation=1, test=1), SceneSequences(train=1, validation=1, test=0, frames=3)):
+    examples = list(source.examples())[::-1]
+    print(hashlib.sha256(b"".join(one.image.read_bytes() for one in examples)).hexdigest())
+"""
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+
+
+def scenes(count: int, split: str = "train") -> list[Scene]:
+    return [Scene(LAYOUT, split, number, 0) for number in range(count)]
+
+
+def test_no_digit_is_in_two_splits() -> None:
+    numbers = {split: {glyph.number for of in classes for glyph in of} for split, classes in glyphs().items()}
+    assert sum(map(len, numbers.values())) == len(set.union(*numbers.values())) == 1797
+    assert min(len(of) for of in glyphs()["validation"]) >= 20
+    seen = {split: {one.digit.glyph.number for scene in scenes(60, split) for one in scene.seen()} for split in numbers}
+    assert all(seen[split] <= numbers[split] for split in numbers)
+
+
+def test_the_same_bytes_in_every_process_and_thread() -> None:
+    outputs = [
+        subprocess.run([sys.executable, "-c", DIGEST], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    ]
+    examples = list(Scenes(train=3, validation=1, test=1).examples())
+    frames = list(SceneSequences(train=1, validation=1, test=0, frames=3).examples())
+    with ThreadPoolExecutor(4) as pool:
+        for held in (examples, frames):
+            made = list(pool.map(content_of, [one.image for one in held]))
+            outputs.append(hashlib.sha256(b"".join(made[::-1])).hexdigest())
+    assert outputs[0].split() == outputs[1:]
+    other = Scene(LAYOUT, "train", 0, 1)
+    assert other.read_bytes() != Scene(LAYOUT, "train", 0, 0).read_bytes()
+
+
+def test_they_are_as_hard_as_promised() -> None:
+    drawn = [scene.seen() for scene in scenes(150)]
+    counts = Counter(len(seen) for seen in drawn)
+    assert min(counts) >= 1 and max(counts) == 8 and len(counts) >= 7
+    everyone = [one for seen in drawn for one in seen]
+    assert {one.label for one in everyone} == set("0123456789")
+    heights = np.array([one.digit.height for one in everyone]) / 160
+    assert 0.10 <= heights.min() < 0.11 and 0.33 < heights.max() <= 0.35
+    visible = np.array([one.visible for one in everyone])
+    assert visible.min() >= 0.5
+    assert 0.2 < np.mean(visible < 0.95) < 0.7
+    bright = np.array([pixels(scene.read_bytes()).mean() for scene in scenes(40)])
+    assert bright.max() > 2.5 * bright.min()
+
+
+def test_digits_are_where_they_are_said_to_be() -> None:
+    """A scene without a digit differs from the same scene with it in that digit's pixels: inside its mask, and hardly
+    anywhere else."""
+    generator = np.random.default_rng(3)
+    stamp = Digit.drawn(generator, "train", 40.0).at(50.0, 60.0).stamp()
+    rows, columns, alpha = stamp.within(120, 100)
+    assert rows.start <= 60 - 18 and rows.stop >= 60 + 18
+    ys, xs = np.nonzero(alpha > 0.5)
+    assert abs(ys.mean() + rows.start - 60) < 6 and abs(xs.mean() + columns.start - 50) < 6
+    for seen in (one for scene in scenes(10) for one in scene.seen()):
+        x_min, y_min, x_max, y_max = map(int, seen.box)
+        assert seen.mask[y_min:y_max, x_min:x_max].sum() == seen.mask.sum()
+        assert seen.mask[y_min].any() and seen.mask[y_max - 1].any() and seen.mask[:, x_min].any()
+
+
+def test_the_visible_share_by_hand() -> None:
+    """A square of 10 x 10: half covered by another, then a fifth of that one beyond the edge."""
+    from pipeline.data.scenes.render import Owners
+
+    owners = Owners(LAYOUT._replace(height=20, width=20))
+    square = Stamp(0, 0, np.ones((10, 10), np.float32))
+    owners.add(square)
+    owners.add(square.moved(5, 0))
+    assert owners.visible() == [0.5, 1.0]
+    assert not owners.fits(square.moved(0, 1), 0.4, digit=False)
+    assert owners.visible() == [0.5, 1.0]
+    owners.add(square.moved(12, 12))
+    assert owners.visible() == [0.5, 1.0, 0.64]
+
+
+def seen(label: int, box: tuple[float, float, float, float], ink: str = "red") -> Seen:
+    glyph = any_glyph(np.random.default_rng(0), "train")._replace(label=label)
+    digit = Digit(glyph, ink, np.zeros(3), box[3] - box[1], 1.0, 0.0, 0.0, 0.5, 1.0, 0.0, 0.0)
+    return Seen(digit, np.zeros((1, 1), bool), box, 1.0)
+
+
+def test_words_by_hand() -> None:
+    held = [seen(8, (60, 40, 80, 60), "orange"), seen(3, (5, 10, 15, 30)), seen(7, (40, 16, 55, 34), "blue")]
+    assert words.read(held) == "37 8"
+    assert words.caption(held, LAYOUT._replace(height=90, width=90)) == (
+        "three digits: a red 3 at the top left, a blue 7 at the top, an orange 8 at the right"
+    )
+    answers = {words.question(np.random.default_rng(number), held) for number in range(200)}
+    questions = dict(answers)
+    assert questions["how many digits are there?"] == "3"
+    assert questions["what colour is 7?"] == "blue"
+    assert questions["which digit is furthest left?"] == "3"
+    assert questions["which digit is tallest?"] in "83"
+    assert questions["is 8 there?"] == "yes"
+    assert questions["how many times is 3 there?"] == "1"
+    assert {answer for _, answer in answers} <= set(words.ANSWERS)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    source = SMALL.model_copy(update={"learn": "instances"})
+    return prepare(DataSettings(source=source, missing_classes="warn"), tmp_path_factory.mktemp("stores"))
+
+
+def test_through_prepare(store: Store) -> None:
+    from models.stack import tf
+
+    assert store.info.fields == ("id", "image", "boxes", "classes", "visible", "masks")
+    assert store.info.num_examples == {"train": 6, "validation": 2, "test": 2}
+    assert store.info.picture_sizes["train"] == (96, 128, 96, 128)
+    assert store.quarantine() == store.objects_left_out() == []
+    expected = {example.id: example for example in SMALL.examples()}
+    for record in tf.data.TFRecordDataset(store.files("train")).map(store.parse).as_numpy_iterator():
+        raw = expected[record["id"].decode()]
+        there = record["classes"] >= 0
+        assert record["image"] == content_of(raw.image)
+        assert [str(number) for number in record["classes"][there]] == [one.label for one in raw.objects or ()]
+        np.testing.assert_allclose(record["visible"][there], [one.visible for one in raw.objects or ()], rtol=1e-6)
+        assert not record["visible"][~there].any()
+        for box, mask in zip(record["boxes"][there] * (128, 96, 128, 96), record["masks"][there], strict=True):
+            rows, columns = np.nonzero(tf.io.decode_png(mask).numpy()[..., 0])
+            np.testing.assert_allclose(box, [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], atol=1e-4)
+
+
+def test_rare_classes_among_boxes_are_repeated(store: Store) -> None:
+    """f = share of the pictures that show a class; a picture's factor is the largest max(1, sqrt(threshold / f))."""
+    shown = shown_classes(store)
+    frequency = shown.counts / shown.num_examples
+    factors = RepeatFactor(threshold=0.5).factors(shown)
+    for number, factor in enumerate(factors):
+        classes = shown.classes[shown.examples == number]
+        assert factor == pytest.approx(max(1.0, *np.sqrt(0.5 / frequency[classes])))
+    assert factors.max() > 1.0
+
+
+@pytest.mark.parametrize(
+    ("learn", "fields"),
+    [
+        ("objects", ("boxes", "classes", "visible")),
+        ("regions", ("mask",)),
+        ("labels", ("labels",)),
+        ("count", ("value",)),
+        ("reading", ("text",)),
+        ("question", ("label", "text")),
+    ],
+)
+def test_every_answer_can_be_learned(learn: str, fields: tuple[str, ...], tmp_path: Path) -> None:
+    source = SMALL.model_copy(update={"learn": learn})
+    store = prepare(DataSettings(source=source, missing_classes="warn"), tmp_path)
+    assert store.info.fields == ("id", "image", *fields)
+
+
+def test_answers_agree() -> None:
+    def given(learn: str) -> list[RawExample]:
+        return list(SMALL.model_copy(update={"learn": learn}).examples())
+
+    rows = zip(*map(given, ("instances", "regions", "labels", "count", "reading", "caption")), strict=True)
+    for instances, regions, labels, count, reading, caption in rows:
+        names = [one.label for one in instances.objects or ()]
+        assert labels.labels == sorted(set(names))
+        assert count.value == [len(names)]
+        assert sorted((reading.text or "").replace(" ", "")) == sorted(names)
+        assert all(f" {name} at the " in (caption.text or "") for name in names)
+        for one in instances.objects or ():
+            assert isinstance(one.mask, RunLengths)
+            assert set(regions.mask[one.mask.pixels(96, 128) > 0]) == {int(one.label) + 1}  # type: ignore[index]
+        assert {example.image.read_bytes() for example in (instances, regions, caption)} == {
+            instances.image.read_bytes()
+        }
+
+
+def test_doctor_finds_nothing_wrong_with_them() -> None:
+    source = Scenes(train=20, validation=5, test=5)
+    findings = examine(Subject(source, missing_classes="warn"), DoctorSettings()).findings
+    assert [finding for finding in findings if finding.severity == "error"] == []
+
+
+def test_sequences_move() -> None:
+    examples = list(SceneSequences(train=2, validation=1, test=0, frames=40).examples())
+    assert [one.id for one in examples[38:42]] == [
+        "train/0000/000038",
+        "train/0000/000039",
+        "train/0001/000000",
+        "train/0001/000001",
+    ]
+    for start in (0, 40, 80):
+        frames = examples[start : start + 40]
+        tracks: dict[int, list[tuple[int, float, float]]] = {}
+        labels: dict[int, set[str]] = {}
+        for moment, frame in enumerate(frames):
+            numbers = [one.track for one in frame.objects or ()]
+            assert len(numbers) == len(set(numbers))
+            for one in frame.objects or ():
+                x_min, y_min, x_max, y_max = one.box or (0, 0, 0, 0)
+                tracks.setdefault(one.track or 0, []).append((moment, (x_min + x_max) / 2, (y_min + y_max) / 2))
+                labels.setdefault(one.track or 0, set()).add(one.label)
+                assert one.visible is not None and one.visible >= 0.25
+        assert 0 not in tracks
+        assert all(len(names) == 1 for names in labels.values())
+        assert any(np.hypot(way[-1][1] - way[0][1], way[-1][2] - way[0][2]) > 10 for way in tracks.values())
+    everyone = [sorted(one.track or 0 for one in frame.objects or ()) for frame in examples]
+    assert any(set(before) - set(after) for before, after in pairwise(everyone))
+    first, second = (pixels(examples[number].image.read_bytes()).astype(int) for number in (0, 1))
+    assert 0 < np.abs(first - second).mean() < 25
+
+
+def test_digits_come_in_and_go_out() -> None:
+    cast = Sequence(LAYOUT._replace(digits=(2, 6), most_hidden=0.75), "train", 3, 0, 200).places()
+    assert len({actor.start for actor in cast.actors}) > 2
+    assert [actor.digit.track for actor in cast.actors] == list(range(1, len(cast.actors) + 1))
+    gone = [actor for actor in cast.actors if not (0 <= actor.at(199).x < 160 and 0 <= actor.at(199).y < 160)]
+    assert gone
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("digits=[5, 2]", r"expected \[least, most\].*got \[5, 2\]"),
+        ("scale=[0.5, 0.2]", r"expected \[least, largest\]"),
+        ("train=0", "train"),
+        ("learn=objcts", "Did you mean 'objects'"),
+    ],
+)
+def test_mistakes(changes: str, message: str) -> None:
+    from pipeline.config import loads
+
+    text = "data: {source: {kind: scenes}}\ntask: {kind: multi_label}\n"
+    with pytest.raises(ConfigError, match=message):
+        loads(text, [f"data.source.{changes}"])
