@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline.cli import execute
-from pipeline.data.convert import FORMATS, convert
+from pipeline.data.convert import FORMATS, _name, convert
 from pipeline.data.example import RawExample
 from pipeline.data.sources import SOURCES, DataSource, PascalVoc
 from pipeline.errors import ConfigError, DataError
@@ -95,6 +95,24 @@ def test_formats_with_marks_keep_them(given: PascalVoc, tmp_path: Path) -> None:
         marks=True,
     )
     assert (tmp_path / "again" / "JPEGImages" / "1.png").is_symlink()
+
+
+def test_names_with_folders_keep_their_boxes(tmp_path: Path) -> None:
+    root = tmp_path / "given"
+    for place in ("images", "a b"):
+        (root / place).mkdir(parents=True)
+        Image.new("RGB", (16, 12)).save(root / place / "c d.png")
+    rows = ["image,x_min,y_min,x_max,y_max,class", "images/c d.png,1,2,9,10,cat", "a b/c d.png,0,0,4,4,dog"]
+    (root / "boxes.csv").write_text("\n".join(rows))
+    source = read({"kind": "csv_boxes", "path": str(root / "boxes.csv")})
+    for kind in ("yolo", "pascal_voc"):
+        again = read(dict(convert(source, kind, tmp_path / kind).source))
+        assert sorted(name for rows in boxes(again).values() for _, name, *_ in rows) == ["cat", "dog"], kind
+
+
+def test_no_name_leads_out_of_the_target() -> None:
+    assert _name("//nas/../photos/a.jpg") == "nas/photos/a"
+    assert _name("../../etc/a.txt") == "etc/a.txt"
 
 
 def test_real_boxes_go_round(convoy_data: Path, tmp_path: Path) -> None:

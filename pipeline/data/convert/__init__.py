@@ -190,7 +190,7 @@ def _name(identity: str) -> str:
     """A path below the new folder, without the picture's suffix."""
     path = PurePosixPath(identity.replace("\\", "/"))
     plain = path.with_suffix("") if path.suffix.lower() in PICTURE_SUFFIXES else path
-    return "/".join(part for part in plain.parts if part not in ("..", "/"))
+    return "/".join(part for part in plain.parts if part.strip("/") not in ("", ".."))
 
 
 def _require_new(picture: Picture, example: RawExample, names: set[str]) -> None:

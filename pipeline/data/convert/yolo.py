@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.data.convert.base import IMAGES, SPLIT_FILES, Picture, Writer, number
 from pipeline.data.convert.masks import largest_ring
 from pipeline.data.example import TRAIN, RawObject
+from pipeline.data.sources.yolo import labels_of
 
 SHARE_DECIMALS = 9
 """A millionth of a pixel in a picture of a thousand."""
@@ -27,7 +28,7 @@ class YoloWriter(Writer):
 
     def add(self, picture: Picture) -> None:
         self._splits.add(_folder(picture))
-        file = self.folder / "labels" / _folder(picture) / f"{picture.name}.txt"
+        file = self.folder / labels_of(Path(self.place(picture)), "labels")  # the reader's rule: the last `images`
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{self._line(one, picture)}\n" for one in picture.objects), encoding="utf-8")
 

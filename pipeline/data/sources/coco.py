@@ -22,6 +22,7 @@ from pipeline.data.example import RawExample, RawObject
 from pipeline.data.outlines import BadOutline, Outline, Polygons, RunLengths
 from pipeline.data.sources.base import existing_folder, fingerprint_of, located, split_named
 from pipeline.data.sources.boxes import (
+    PICTURES_TRIED,
     Box,
     BoxSource,
     count_of,
@@ -90,11 +91,9 @@ class Coco(BoxSource):
 
     def own_classes(self) -> tuple[str, ...] | None:
         """The categories by their ids, which may have gaps; those of all files together."""
-        found: dict[Any, str] = {}
-        for listed in self._files():
-            found |= self._read(listed).categories
-        by_id = sorted(found, key=lambda one: (isinstance(one, str), one))
-        return tuple(dict.fromkeys(found[one] for one in by_id))
+        found = {pair for listed in self._files() for pair in self._read(listed).categories.items()}
+        by_id = sorted(found, key=lambda pair: (isinstance(pair[0], str), *pair))
+        return tuple(dict.fromkeys(name for _, name in by_id))
 
     def examples(self) -> Iterator[RawExample]:
         names = self.chosen_classes()
@@ -154,15 +153,15 @@ class Coco(BoxSource):
         return Instances(file, listed.split, folder, tuple(pictures), names, objects, tuple(homeless), (*broken, *more))
 
     def _pictures_folder(self, listed: Listed, pictures: Sequence[Record]) -> Path:
-        """Where the first picture is, of the places where tools put them."""
+        """Where one of the first pictures is, of the places where tools put them."""
         if self.pictures is not None:
             return existing_folder(self.pictures, "data.source.pictures")
         beside = listed.file.parent
         words = re.findall(r"[a-z]+\d*", listed.file.stem.lower())
         names = ("images", *words, *(f"images/{word}" for word in words), listed.split or "images")
-        folders = [beside, *(base / name for base in (beside, beside.parent) for name in names)]
-        first = pictures[0]["file_name"] if pictures else ""
-        return next((folder for folder in folders if (folder / first).is_file()), beside)
+        folders = [beside, beside.parent, *(base / name for base in (beside, beside.parent) for name in names)]
+        tried = [one["file_name"] for one in pictures[:PICTURES_TRIED]]
+        return next((folder for folder in folders if any((folder / name).is_file() for name in tried)), beside)
 
     def _object(self, one: Record, held: Instances) -> RawObject:
         where = f"{held.file}, annotation {one.get('id')}"

@@ -125,7 +125,9 @@ class PascalVoc(LabelFiles):
         annotations, pictures, seen = self._annotations_folder(), self._pictures(), set()
         for file, split in self._set_files():
             for number, line in enumerate(lines_of(file), 1):
-                name = next(iter(line.split()), "")
+                name = line.strip()
+                if not (annotations / f"{name}.xml").is_file():
+                    name = next(iter(name.split()), "")  # files of one class have a mark behind the name
                 if name and name not in seen:
                     seen.add(name)
                     yield self._named(name, split, pictures, annotations / f"{name}.xml", f"{file}:{number}")

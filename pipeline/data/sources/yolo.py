@@ -173,7 +173,7 @@ class Yolo(LabelFiles):
         root = self._file().parent
         ids = unique_ids([_below(file, first[file][1]) for file in files], [_below(file, root) for file in files])
         return [
-            Listed(identity, file, _labels_of(file, self.labels), first[file][0])
+            Listed(identity, file, labels_of(file, self.labels), first[file][0])
             for identity, file in zip(ids, files, strict=True)
         ]
 
@@ -200,7 +200,7 @@ def _below(file: Path, folder: Path) -> str:
     return text_of(name)
 
 
-def _labels_of(picture: Path, labels: str) -> Path:
+def labels_of(picture: Path, labels: str) -> Path:
     """The last `images` of the path becomes `labels`; without one, the labels lie beside the picture."""
     parts = list(picture.with_suffix(".txt").parts)
     for place in range(len(parts) - 2, -1, -1):
