@@ -12,15 +12,15 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from pipeline.data.example import TRAIN
+from pipeline.data.example import TEST, TRAIN, VALIDATION
 
 Generator = np.random.Generator
 Texture = Callable[[Generator, int, int, str], np.ndarray]
 
 OCTAVES = (3, 6, 12, 24, 48)
 """Cells along a side of the layers that a cloud is made of."""
-HELD_BACK = 0.6
-"""The part of each photograph, from the left, that training scenes show; others show the rest."""
+PARTS = {TRAIN: (0.0, 0.6), VALIDATION: (0.6, 0.8), TEST: (0.8, 1.0)}
+"""Of each photograph's width, what the scenes of a split show."""
 LETTERS = "ACEFHJKLMNPRTUVXYadefhkmnrtuvwxy"
 """Without those that may be read as digits."""
 FONTS = (
@@ -112,8 +112,8 @@ def photograph(generator: Generator, height: int, width: int, split: str) -> np.
     """A piece of one of scikit-learn's sample photographs, as it is or mirrored, and in other colours."""
     photos = _photographs()
     photo = photos[generator.integers(len(photos))]
-    border = int(HELD_BACK * photo.shape[1])
-    part = photo[:, :border] if split == TRAIN else photo[:, border:]
+    left_edge, right_edge = (int(share * photo.shape[1]) for share in PARTS[split])
+    part = photo[:, left_edge:right_edge]
     side = int(generator.uniform(0.35, 1.0) * min(part.shape[:2]))
     top, left = (int(generator.integers(0, extent - side + 1)) for extent in part.shape[:2])
     piece = cv2.resize(part[top : top + side, left : left + side], (width, height), interpolation=cv2.INTER_AREA)

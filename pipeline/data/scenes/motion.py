@@ -34,6 +34,8 @@ PAN = 0.08
 PANS = 0.5
 """Share of the sequences in which it does."""
 MOST_OCCLUDERS = 4
+GROWS = 120
+"""Pictures after which a digit keeps its size, so that none outgrows its way out."""
 
 
 class Actor(NamedTuple):
@@ -66,7 +68,7 @@ class Actor(NamedTuple):
             self.digit,
             x=self.digit.x + self.speed[0] * passed - aside * self.speed[1] / fast,
             y=self.digit.y + self.speed[1] * passed + aside * self.speed[0] / fast,
-            height=self.digit.height * self.growth**passed,
+            height=self.digit.height * self.growth ** min(passed, GROWS),
             angle=self.digit.angle + self.spin * passed,
         )
 
@@ -116,10 +118,11 @@ class Cast(NamedTuple):
         phase = np.sin(2 * np.pi * time / max(frames, 2))
         return round(self.pan[0] * phase), round(self.pan[1] * phase)
 
-    def laid(self, time: int, frames: int) -> tuple[list[Laid], list[Stamp]]:
+    def laid(self, time: int, frames: int, layout: Layout) -> tuple[list[Laid], list[Stamp]]:
         """Digits and what is in front of them, in one picture."""
         x, y = self.offset(time, frames)
-        there = [actor.at(time) for actor in self.actors if time >= actor.start]
+        met = (actor.at(time) for actor in self.actors if time >= actor.start)
+        there = [digit for digit in met if _near(digit, layout)]
         moved = [digit.at(digit.x + x, digit.y + y) for digit in there]
         return [Laid(digit, digit.stamp()) for digit in moved], [one.moved(x, y) for one in self.occluders]
 
@@ -171,6 +174,12 @@ def _beyond(generator: Generator, size: np.ndarray, height: float) -> np.ndarray
     return place
 
 
+def _near(digit: Digit, layout: Layout) -> bool:
+    """Whether it may be seen, wherever the camera is; who has left for good would else be laid in every picture."""
+    reach = 1.5 * digit.height + PAN * min(layout.height, layout.width)
+    return -reach < digit.x < layout.width + reach and -reach < digit.y < layout.height + reach
+
+
 def _inside(digit: Digit, layout: Layout) -> bool:
     return 0 <= digit.x < layout.width and 0 <= digit.y < layout.height
 
@@ -196,7 +205,7 @@ class Frame(MadePicture):
         light = Light.drawn(generator, layout.height, layout.width)
         camera = Camera.drawn(generator, min(layout.height, layout.width))
         canvas = self._ground(world, cast)
-        laid, occluders = cast.laid(self.number, sequence.frames)
+        laid, occluders = cast.laid(self.number, sequence.frames, layout)
         for one in laid:
             rows, columns, alpha = one.stamp.within(layout.height, layout.width)
             paint(canvas[rows, columns], inks[one.digit.track - 1], alpha)
@@ -238,5 +247,5 @@ def _inks(generator: Generator, cast: Cast, ground: np.ndarray) -> list[Digit]:
 def seen_in(sequence: Sequence, cast: Cast, number: int) -> list[Seen]:
     """The digits of one picture that are not hidden too far."""
     layout = sequence.layout
-    found = seen(*cast.laid(number, sequence.frames), layout)
+    found = seen(*cast.laid(number, sequence.frames, layout), layout)
     return [one for one in found if one is not None and one.visible >= 1.0 - layout.most_hidden]

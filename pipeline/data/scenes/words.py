@@ -19,6 +19,8 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 SAME_LINE = 0.5
 """Digits belong to a line whose middles are less than this share of a digit's height apart."""
+HOW_MANY = "how many digits are there?"
+NONE_THERE = (HOW_MANY, "0")
 ANSWERS = (*CLASS_NAMES, "yes", "no", *INKS)
 """All that a question may be answered with."""
 
@@ -52,18 +54,22 @@ def caption(digits: Sequence[Seen], layout: Layout) -> str:
 
 def question(generator: Generator, digits: Sequence[Seen]) -> Asked:
     """One of the questions that the scene has a clear answer to."""
+    if not digits:
+        return NONE_THERE
     asked = [ask(generator, digits) for ask in QUESTIONS]
     clear = [one for one in asked if one is not None]
     return clear[generator.integers(len(clear))]
 
 
 def _how_many(generator: Generator, digits: Sequence[Seen]) -> Asked | None:
-    return "how many digits are there?", str(len(digits))
+    """Up to nine: the answers are digits."""
+    return (HOW_MANY, str(len(digits))) if len(digits) < 10 else None
 
 
 def _how_many_of(generator: Generator, digits: Sequence[Seen]) -> Asked | None:
     label = digits[int(generator.integers(len(digits)))].label
-    return f"how many times is {label} there?", str(sum(one.label == label for one in digits))
+    count = sum(one.label == label for one in digits)
+    return (f"how many times is {label} there?", str(count)) if count < 10 else None
 
 
 def _is_there(generator: Generator, digits: Sequence[Seen]) -> Asked | None:

@@ -75,7 +75,7 @@ def number_box(values: Sequence[Any]) -> Box | None:
     """Four numbers, or None where they are something else; what is not finite is for `prepare` to refuse."""
     try:
         first, second, third, fourth = (float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return first, second, third, fourth
 

@@ -12,6 +12,7 @@ T.-Y. Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; https:
 from __future__ import annotations
 
 import json
+import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,8 +139,8 @@ class Coco(BoxSource):
 
     def _read(self, listed: Listed) -> Instances:
         file, content = listed.file, _json(listed.file)
-        pictures, broken = _good(content["images"], ("id", "file_name"), f"{file}: images")
-        categories, more = _good(content["categories"], ("id", "name"), f"{file}: categories")
+        pictures, broken = _good(content["images"], {"id": int | str, "file_name": str}, f"{file}: images")
+        categories, more = _good(content["categories"], {"id": int | str, "name": int | str}, f"{file}: categories")
         known, homeless = {one["id"] for one in pictures}, list[str]()
         objects: dict[Any, list[Record]] = {}
         for number, one in enumerate(content["annotations"]):
@@ -197,11 +198,11 @@ def outline_of(segmentation: Any) -> Outline | None:
         return None
     try:
         if isinstance(segmentation, dict):
-            height, width = segmentation["size"]
+            height, width = map(operator.index, segmentation["size"])
             return RunLengths.of(height, width, segmentation["counts"])
         rings = [[float(value) for value in ring] for ring in segmentation]
         return Polygons.of([list(zip(ring[::2], ring[1::2], strict=True)) for ring in rings])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         why = str(error) if isinstance(error, BadOutline) else "neither outlines nor runs of pixels"
         raise BadOutline(f"its segmentation cannot be used: {why}") from error
 
@@ -230,9 +231,9 @@ def _json(file: Path) -> Mapping[str, list[Any]]:
     return content
 
 
-def _good(entries: Sequence[Any], keys: tuple[str, ...], what: str) -> tuple[list[Record], list[str]]:
-    """The entries that have all keys, and what names the others."""
-    held = [isinstance(one, dict) and all(isinstance(one.get(key), int | str) for key in keys) for one in entries]
+def _good(entries: Sequence[Any], keys: Mapping[str, Any], what: str) -> tuple[list[Record], list[str]]:
+    """The entries that have all keys, with values of their types, and what names the others."""
+    held = [isinstance(one, dict) and all(isinstance(one.get(key), keys[key]) for key in keys) for one in entries]
     broken = [f"{what}[{number}]" for number, good in enumerate(held) if not good]
     return [one for one, good in zip(entries, held, strict=True) if good], broken
 

@@ -16,7 +16,6 @@ from pipeline.data.sources.base import (
     existing_file,
     existing_folder,
     fingerprint_of,
-    located,
     split_named,
     text_of,
 )
@@ -85,7 +84,7 @@ class CsvBoxes(BoxSource):
         for name, picture in self._pictures().items():
             yield RawExample(
                 id=text_of(name),
-                image=root / located(name),
+                image=root / name,
                 split=picture.split,
                 objects=of_classes(picture.objects, names),
                 where=picture.where,
@@ -93,7 +92,7 @@ class CsvBoxes(BoxSource):
 
     def fingerprint(self) -> str:
         root = self._root()
-        return fingerprint_of([self._file(), *(root / located(name) for name in self._pictures())])
+        return fingerprint_of([self._file(), *(root / name for name in self._pictures())])
 
     def warnings(self) -> list[str]:
         """Rows that name no picture."""

@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.data.sources.base import files_below
+from pipeline.data.sources.boxes import number_box
 from pipeline.errors import DataError, nearest
 
 BOX_KINDS = ("pascal_voc", "coco", "yolo", "csv_boxes")
 YAML, JSON, CSV = (".yaml", ".yml"), ".json", ".csv"
 COLUMNS: Mapping[str, Sequence[str]] = {
-    "image_column": ("image", "filename", "file_name", "path", "image_path", "ImageID"),
-    "class_column": ("class", "label", "class_name", "name", "LabelName"),
-    "x_min": ("x_min", "xmin", "x1", "left", "XMin"),
-    "y_min": ("y_min", "ymin", "y1", "top", "YMin"),
-    "x_max": ("x_max", "xmax", "x2", "right", "XMax"),
-    "y_max": ("y_max", "ymax", "y2", "bottom", "YMax"),
+    "image_column": ("image", "filename", "file_name", "path", "image_path"),
+    "class_column": ("class", "label", "class_name", "name"),
+    "x_min": ("x_min", "xmin", "x1", "left"),
+    "y_min": ("y_min", "ymin", "y1", "top"),
+    "x_max": ("x_max", "xmax", "x2", "right"),
+    "y_max": ("y_max", "ymax", "y2", "bottom"),
     "split_column": ("split", "set", "subset"),
     "difficult_column": ("difficult",),
-    "crowd_column": ("crowd", "iscrowd", "IsGroupOf"),
+    "crowd_column": ("crowd", "iscrowd"),
 }
 """What columns of a CSV of boxes are called; the first six have to be there."""
 NEEDED = 6
@@ -83,7 +84,9 @@ def _of_table(file: Path) -> dict[str, Any] | None:
         return None
     edges = [columns.pop(name) for name in ("x_min", "y_min", "x_max", "y_max")]
     found = {name: column for name, column in columns.items() if column is not None}
-    picture = dict(zip(header, first, strict=False)).get(str(found["image_column"]), "")
+    cells = dict(zip(header, first, strict=False))
+    picture, box = cells.get(str(found["image_column"]), ""), number_box([cells.get(str(name)) for name in edges])
+    unit = {"unit": "picture"} if box is not None and 0 < max(box) <= 1 else {}  # a box of a pixel is none
     inner = file.parent / "images"
     root = {"image_root": str(inner)} if (inner / picture).is_file() else {}
-    return {"kind": "csv_boxes", "path": str(file), "box_columns": edges, **found, **root}
+    return {"kind": "csv_boxes", "path": str(file), "box_columns": edges, **found, **unit, **root}

@@ -71,8 +71,8 @@ class DrawnSource(DataSource):
 
 
 class Scenes(DrawnSource):
-    """Real handwritten digits on textures and photographs: turned, partly hidden, unevenly lit, noisy. No digit is in
-    two splits, and no part of a photograph in training and another one."""
+    """Real handwritten digits on textures and photographs: turned, partly hidden, unevenly lit, noisy. No digit and no
+    part of a photograph is in two splits."""
 
     kind: Literal["scenes"] = "scenes"
     """Scenes of handwritten digits, drawn by a seed."""

@@ -8,6 +8,7 @@ Ultralytics, "Object Detection Datasets Overview" and "Instance Segmentation Dat
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -149,6 +150,8 @@ class Yolo(LabelFiles):
         for key, split in SPLIT_KEYS.items():
             entries = content.get(key) or []
             listed = [entries] if isinstance(entries, str) else entries
+            if not isinstance(listed, list):
+                raise DataError(f"{file}: `{key}` is {entries!r}, expected a folder, or a list of them.")
             found += [(split, _place(roots, str(entry), f"{file}: {key}")) for entry in listed]
         if not found:
             raise DataError(
@@ -170,7 +173,9 @@ class Yolo(LabelFiles):
         """Every picture once, in the split that names it first."""
         first = {file: (split, place) for split, place, file in reversed(self._every())}
         files = sorted(first)
-        root = self._file().parent
+        root = self._file().resolve().parent
+        if not all(file.is_relative_to(root) for file in files):  # `path` leads elsewhere
+            root = Path(os.path.commonpath([file.parent for file in files]))
         ids = unique_ids([_below(file, first[file][1]) for file in files], [_below(file, root) for file in files])
         return [
             Listed(identity, file, labels_of(file, self.labels), first[file][0])

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,15 +15,16 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.data.example import RawExample, content_of
+from pipeline.data.example import SPLITS, RawExample, content_of
 from pipeline.data.outlines import RunLengths
 from pipeline.data.prepare import DataSettings, prepare
 from pipeline.data.sampling import RepeatFactor, shown_classes
-from pipeline.data.scenes import words
+from pipeline.data.scenes import backgrounds, words
 from pipeline.data.scenes.digits import Digit, Stamp
 from pipeline.data.scenes.handwriting import any_glyph, glyphs
-from pipeline.data.scenes.motion import Sequence
-from pipeline.data.scenes.render import Layout, Scene, Seen
+from pipeline.data.scenes.motion import Frame, Sequence
+from pipeline.data.scenes.render import OWN, Layout, Scene, Seen, paint
+from pipeline.data.scenes.render import seen as seen_of
 from pipeline.data.sources import Scenes, SceneSequences
 from pipeline.data.store import Store
 from pipeline.diagnosis import DoctorSettings
@@ -97,10 +99,42 @@ def test_digits_are_where_they_are_said_to_be() -> None:
     assert rows.start <= 60 - 18 and rows.stop >= 60 + 18
     ys, xs = np.nonzero(alpha > 0.5)
     assert abs(ys.mean() + rows.start - 60) < 6 and abs(xs.mean() + columns.start - 50) < 6
-    for seen in (one for scene in scenes(10) for one in scene.seen()):
-        x_min, y_min, x_max, y_max = map(int, seen.box)
-        assert seen.mask[y_min:y_max, x_min:x_max].sum() == seen.mask.sum()
-        assert seen.mask[y_min].any() and seen.mask[y_max - 1].any() and seen.mask[:, x_min].any()
+    plain = np.full((160, 160, 3), 0.5, np.float32)
+    for laid in (one for scene in scenes(10) for one in scene.places()[0]):
+        canvas = plain.copy()
+        rows, columns, alpha = laid.stamp.within(160, 160)
+        paint(canvas[rows, columns], replace(laid.digit, shade=np.ones(3, np.float32)), alpha)
+        changed = np.abs(canvas - plain).max(axis=2) > 0.5 * laid.digit.opacity * OWN
+        (found,) = seen_of([laid], [], LAYOUT)
+        assert found is not None
+        assert not (changed & ~cv2.dilate(found.mask.astype(np.uint8), np.ones((3, 3))).astype(bool)).any()
+        assert changed[found.mask].mean() > 0.9
+        ys, xs = np.nonzero(found.mask)
+        assert found.box == (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+
+
+def test_a_sequence_may_be_long() -> None:
+    """Who has left is gone: a digit neither grows back into the picture nor is laid out for ever."""
+    sequence = Sequence(Layout(64, 64, (2, 6), (0.1, 0.35), 0.75), "train", 0, 0, 3000)
+    cast = sequence.places()
+    assert len(cast.actors) > 100
+    laid, _ = cast.laid(2999, 3000, sequence.layout)
+    assert 1 <= len(laid) <= 12
+    assert max(one.digit.height for one in laid) < 0.35 * 64 * 2
+    assert pixels(Frame(sequence, 2999).read_bytes()).shape == (64, 64, 3)
+
+
+def test_photographs_are_shared_out() -> None:
+    edges = sorted(backgrounds.PARTS.values())
+    assert set(backgrounds.PARTS) == set(SPLITS)
+    assert (edges[0][0], edges[-1][1]) == (0.0, 1.0)
+    assert all(before[1] == after[0] for before, after in pairwise(edges))
+
+
+def test_questions_have_answers_that_can_be_learned() -> None:
+    many = Scenes(train=40, validation=1, test=1, digits=(10, 14), scale=(0.1, 0.12), learn="question")
+    assert {one.label for one in many.examples()} <= set(words.ANSWERS)
+    assert words.question(np.random.default_rng(0), []) == ("how many digits are there?", "0")
 
 
 def test_the_visible_share_by_hand() -> None:

@@ -163,3 +163,19 @@ def test_real_annotations_as_pycocotools_reads_them(convoy_data: Path, capsys: p
     for mine, their in zip(ours[picture["file_name"]], theirs.imgToAnns[3], strict=True):
         assert mine.mask is not None and not isinstance(mine.mask, bytes | np.ndarray)
         np.testing.assert_array_equal(mine.mask.pixels(600, 800), theirs.annToMask(their))
+
+
+def test_values_of_other_types_are_set_aside(tmp_path: Path) -> None:
+    """Never a traceback, whatever the file holds."""
+    wrong = [{"size": [24.0, 32.0], "counts": [24 * 32]}, {"size": [24, 32], "counts": [float("inf")]}]
+    held = content(
+        *(annotation(n, segmentation=one) for n, one in enumerate(wrong, 1)), annotation(3, bbox=[10**400, 1, 2, 3])
+    )
+    root = coco(tmp_path, held)
+    file = root / "annotations" / "instances.json"
+    document = json.loads(file.read_text())
+    document["images"].append({"id": 9, "file_name": 12})
+    file.write_text(json.dumps(document))
+    source = Coco(path=root)
+    assert all(one.unusable for one in objects(source)) and len(objects(source)) == 3
+    assert any("images[4]" in one for one in source.warnings())

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.sources import CsvBoxes
+from pipeline.data.sources.recognise import recognised
 from pipeline.errors import DataError
 from tests.data.pictures import write
 
@@ -69,3 +70,14 @@ def test_rows_without_a_picture_are_counted(tmp_path: Path) -> None:
 def test_mistakes(tmp_path: Path, header: str, rows: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         source(table(tmp_path, rows, header)).check()
+
+
+def test_cells_are_data_and_no_settings(tmp_path: Path) -> None:
+    write(tmp_path / "~1.png")
+    file = table(tmp_path, "~1.png,2,3,9,10,cat,train,0,0\n${HOME}.png,2,3,9,10,cat,train,0,0\n")
+    assert [example.image for example in source(file).examples()] == [tmp_path / "~1.png", tmp_path / "${HOME}.png"]
+
+
+def test_edges_as_shares_are_recognised(tmp_path: Path) -> None:
+    assert recognised(table(tmp_path, "1.png,0.25,0.5,0.75,1,cat,train,0,0\n"))["unit"] == "picture"
+    assert "unit" not in recognised(table(tmp_path))

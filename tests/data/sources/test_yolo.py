@@ -146,3 +146,26 @@ def test_real_labels(convoy_data: Path) -> None:
     first = np.array((root / "labels/train2017" / f"{Path(examples[0].id).stem}.txt").read_text().split()[1:5], float)
     box = np.array(examples[0].objects[0].box)  # type: ignore[index]
     np.testing.assert_allclose([*(box[:2] + box[2:]) / 2, *(box[2:] - box[:2])], first, atol=1e-12)
+
+
+def test_equal_names_in_two_splits_from_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "val"):
+        write(tmp_path / "images" / split / "1.png")
+    (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [cat]")
+    monkeypatch.chdir(tmp_path)
+    found = [(example.id, example.split) for example in Yolo(path=Path()).examples()]
+    assert found == [("images/train/1.png", "train"), ("images/val/1.png", "validation")]
+
+
+def test_pictures_that_are_elsewhere(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        write(tmp_path / "pictures" / split / "1.png")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "data.yaml").write_text("path: ../pictures\ntrain: train\nval: val\nnames: [cat]")
+    assert [example.id for example in Yolo(path=tmp_path / "set").examples()] == ["train/1.png", "val/1.png"]
+
+
+def test_a_split_that_is_no_place(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text("train: 5\nnames: [cat]")
+    with pytest.raises(DataError, match="`train` is 5, expected a folder"):
+        Yolo(path=tmp_path).check()
