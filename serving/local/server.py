@@ -21,6 +21,7 @@ from pipeline.errors import ConfigError, ConvoyError, Interrupted
 from serving.errors import ServingError
 from serving.local.core import Core
 from serving.local.grpc_front import GrpcServer
+from serving.local.memory import returned_memory
 from serving.local.model_config import read_config
 from serving.local.rest.server import RestServer
 from serving.local.settings import ServerOptions
@@ -135,7 +136,7 @@ def serve(
     gc.collect()
     gc.freeze()
     server = Server(config, options, log)
-    with _stop_signal(server.interrupt) as stop:
+    with _stop_signal(server.interrupt) as stop, returned_memory():
         try:
             ports = server.start(config_file)
             if ports is None:
