@@ -95,7 +95,7 @@ def confused_pairs(counts: np.ndarray, names: Sequence[str]) -> Figure:
     order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_PAIRS]
     pairs = [divmod(int(cell), len(names)) for cell in order if wrong.flat[cell] > 0]
     labels = [f"{shortened(names[row])} → {shortened(names[column])}" for row, column in pairs]
-    return _bar_chart(labels, [int(wrong[pair]) for pair in pairs], "pictures (expected → answered)", "{:.0f}", None)
+    return bar_chart(labels, [int(wrong[pair]) for pair in pairs], "pictures (expected → answered)", "{:.0f}", None)
 
 
 def bars(values: Mapping[str, float]) -> Figure:
@@ -103,7 +103,7 @@ def bars(values: Mapping[str, float]) -> Figure:
     ranked = sorted(values.items(), key=lambda item: -item[1])
     if len(ranked) > MOST_BARS:
         ranked = ranked[: MOST_BARS // 2] + ranked[-MOST_BARS // 2 :]
-    return _bar_chart([shortened(name) for name, _ in ranked], [value for _, value in ranked], "", "{:.2f}", 1.0)
+    return bar_chart([shortened(name) for name, _ in ranked], [value for _, value in ranked], "", "{:.2f}", 1.0)
 
 
 def precision_recall(columns: Mapping[str, Column]) -> Figure:
@@ -180,7 +180,12 @@ def errors(differences: np.ndarray) -> Figure:
     return figure
 
 
-def _bar_chart(labels: Sequence[str], values: Sequence[float], title: str, form: str, end: float | None) -> Figure:
+def bar_chart(labels: Sequence[str], values: Sequence[float], title: str, form: str, end: float | None) -> Figure:
+    """A horizontal bar for each label with its value behind it, written in `form`, in the order given.
+
+    Args:
+        end: the value of a bar over the whole width; the largest where None.
+    """
     figure, axes = _figure(WIDTH, 0.24 * len(labels) + 0.7)
     rows = np.arange(len(labels))
     axes.barh(rows, values, color=ACCENT, height=0.62)

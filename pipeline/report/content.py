@@ -117,6 +117,8 @@ def _table(key: str, rows: Mapping[str, Any]) -> Content:
     if not all(isinstance(row, Mapping) for row in rows.values()):
         return {"columns": [key], "rows": {name: [row] for name, row in rows.items()}}
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    if set(columns) <= set(rows):  # such as a confusion, whose zeros are left out: in the order of the rows
+        columns = [name for name in rows if name in columns]
     return {"columns": columns, "rows": {name: [row.get(column) for column in columns] for name, row in rows.items()}}
 
 

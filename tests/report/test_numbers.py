@@ -53,3 +53,19 @@ def test_keys_become_words():
     assert numbers.title("mean_absolute_error") == "Mean absolute error"
     assert numbers.title("roc_auc") == "ROC AUC"
     assert numbers.name("top_5") == "top-5 accuracy"
+
+
+def test_the_measures_of_detection_are_shares_with_their_usual_names() -> None:
+    assert numbers.title("map") == "Mean AP 50:95"
+    assert numbers.measure(0.4306, "map_50") == numbers.measure(0.4306, "voc_map_50") == "43.06\u00a0%"
+    assert numbers.drop(0.0123, "map") == "1.23\u00a0points"
+
+
+def test_a_confusion_without_its_zeros_has_columns_in_the_order_of_its_rows() -> None:
+    from pipeline.report.content import tables
+
+    confusion = {"a": {"c": 1, "a": 2}, "b": {}, "c": {"background": 1}, "background": {"b": 3}}
+    table = tables({"confusion": confusion})["confusion"]
+    assert table["columns"] == ["a", "b", "c", "background"]
+    assert table["rows"]["a"] == [2, None, 1, None]
+    assert tables({"per_class": {"a": {"recall": 1, "f1": 2}}})["per_class"]["columns"] == ["recall", "f1"]
