@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from typing import Any
 
 from models.stack import keras, tf
+from models.suppression import SuppressionSettings, of_kind
 
 
 @keras.saving.register_keras_serializable(package="convoy")
@@ -115,8 +118,79 @@ class MatrixProduct(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="convoy")
+class Clip(keras.layers.Layer):
+    """Everything below `low` becomes `low`, everything above `high` becomes `high`; any shape in, the same shape out.
+
+    For logits and raw box numbers where a network ends: the few that are far out would else take int8's levels from all
+    others.
+    """
+
+    def __init__(self, low: float, high: float, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.low = low
+        self.high = high
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.clip_by_value(inputs, self.low, self.high)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "low": self.low, "high": self.high}
+
+
+@keras.saving.register_keras_serializable(package="convoy")
+class WeightedSum(keras.layers.Layer):
+    """A sum with learned shares: fast normalised fusion (Tan et al. 2020, "EfficientDet", section 3.3).
+
+    Each input has a weight >= 0, and its share is the weight divided by the sum of all.
+
+    Input shape: several [B, h, w, F]. Output shape: the same, once.
+    """
+
+    epsilon = 1e-4
+    """Added to the sum of the weights, as in the paper."""
+
+    def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
+        settings = {"shape": (), "initializer": "ones", "constraint": keras.constraints.NonNeg()}
+        self.parts = [self.add_weight(f"part_{number}", **settings) for number in range(len(input_shape))]
+        super().build(input_shape)
+
+    def shares(self) -> tf.Tensor:
+        """What each input is multiplied by."""
+        parts = tf.stack(self.parts)
+        return parts / (tf.reduce_sum(parts) + self.epsilon)
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        shares = tf.unstack(tf.cast(self.shares(), inputs[0].dtype), len(inputs))
+        # One by one: the sum of many at once has no int8 operator.
+        return reduce(add, [share * values for share, values in zip(shares, inputs, strict=True)])
+
+
+@keras.saving.register_keras_serializable(package="convoy")
 class AtLeastOne(keras.constraints.Constraint):
     """Keeps a weight at 1 or above: below it, the generalised mean would prefer what is faint."""
 
     def __call__(self, weight: tf.Variable) -> tf.Tensor:
         return tf.maximum(weight, 1.0)
+
+
+@keras.saving.register_keras_serializable(package="convoy")
+class Suppress(keras.layers.Layer):
+    """Non-maximum suppression as a layer, which is traced anew for batches of any size and for the one picture of a
+    `.tflite`.
+
+    Args:
+        settings: a kind of `models.suppression`, or its fields as a dict.
+
+    Input shape: boxes [B,P,4] and scores [B,P,K]. Output shape: see `SuppressionSettings.select`.
+    """
+
+    def __init__(self, settings: SuppressionSettings | dict[str, Any], **kwargs: Any):
+        super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
+        self.settings = settings if isinstance(settings, SuppressionSettings) else of_kind(settings)
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+        boxes, scores = inputs
+        return self.settings.chosen(boxes, scores)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "settings": self.settings.model_dump()}

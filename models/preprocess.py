@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from models import windows
 from models.settings import Settings
 from models.stack import tf
 
@@ -66,6 +67,10 @@ class PictureFormat(Settings):
     def colours(self) -> int:
         """Channels of colour alone: 1 or 3."""
         return self.channels - 1 if self.marks_missing else self.channels
+
+    def window(self, height: int, width: int) -> np.ndarray:
+        """`fit_window` in numpy, float32 [4], for where there is no TensorFlow."""
+        return windows.shown(self.fit, np.array([self.height, self.width]), np.array([height, width]))
 
 
 def decode_picture(data: tf.Tensor, format: PictureFormat) -> tf.Tensor:

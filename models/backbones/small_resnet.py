@@ -16,6 +16,7 @@ Tensor = Any
 Downsampling = Literal["strided", "max", "average"]
 
 STYLE = Style()
+STEM_KERNELS = {1: 3, 2: 5, 4: 7}
 
 
 class SmallResNet(Built):
@@ -27,7 +28,7 @@ class SmallResNet(Built):
     """
 
     members: ClassVar[Mapping[str, Member]] = {
-        "small_resnet": Member({f"stride_{2**stage}": f"stride_{2**stage}" for stage in range(6)}, 32, CENTRED)
+        "small_resnet": Member({f"stride_{2**stage}": f"stride_{2**stage}" for stage in range(8)}, 32, CENTRED)
     }
 
     least_size: ClassVar[int] = 8
@@ -39,6 +40,9 @@ class SmallResNet(Built):
     """Number of channels of each stage; one stage more halves the size of the features once more."""
     stem_width: int | None = Field(default=None, gt=0)
     """Number of channels of the first convolution; none = as many as the first stage."""
+    stem_stride: Literal[1, 2, 4] = 1
+    """Stride of the first convolution; 2 or 4 for pictures that are larger than 64 pixels. The levels' strides grow
+    with it."""
     downsampling: Downsampling = "strided"
     """How a stage halves the size of what it is given: a learned convolution with stride 2 (as in the paper), or 2x2
     pooling before the stage by maximum or average."""
@@ -67,21 +71,24 @@ class SmallResNet(Built):
         return (self.depth - 2) // (2 * len(self.widths))
 
     def smallest(self) -> int:
-        return 2 ** len(self.widths)
+        return self.stem_stride * 2 ** len(self.widths)
 
     def build(self, image: Tensor) -> dict[str, Tensor]:
         x = normalise(image, self.member.normalisation)
-        x = _convolution(x, self.stem_width or self.widths[0], "stem")
+        x = _stem(x, self.stem_width or self.widths[0], self.stem_stride)
         x = keras.layers.ReLU(name="stem_relu")(x)
         levels = {}
         for stage, width in enumerate(self.widths):
-            x = levels[f"stride_{2**stage}"] = self._stage(x, stage, width)
+            x = levels[self._level(stage)] = self._stage(x, stage, width)
         return levels
 
     def changed(self, image: Tensor, levels: dict[str, Tensor]) -> dict[str, Tensor]:
         if self.attention is not None:
             levels = self.attention.refine(image, levels, has_blocks=True)
         return self.regularisation.refine(image, levels)
+
+    def _level(self, stage: int) -> str:
+        return f"stride_{self.stem_stride * 2**stage}"
 
     def _stage(self, x: Tensor, stage: int, width: int) -> Tensor:
         stride = 2 if stage else 1
@@ -90,7 +97,7 @@ class SmallResNet(Built):
         for block in range(self.blocks):
             name = f"stage_{stage + 1}_block_{block + 1}"
             last = block == self.blocks - 1
-            output_name = f"stride_{2**stage}" if last else f"{name}_relu"
+            output_name = self._level(stage) if last else f"{name}_relu"
             x = self._block(x, width, 1 if block else stride, name, output_name)
         return x
 
@@ -105,6 +112,11 @@ class SmallResNet(Built):
             x = self.attention.inside(x, name)
         x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
         return keras.layers.ReLU(name=output_name)(x)
+
+
+def _stem(x: Tensor, width: int, stride: int) -> Tensor:
+    """The first convolution; its kernel reaches over what its stride skips."""
+    return _convolution(x, width, "stem", kernel_size=STEM_KERNELS[stride], stride=stride)
 
 
 def _convolution(x: Tensor, width: int, name: str, kernel_size: int = 3, stride: int = 1) -> Tensor:

@@ -246,7 +246,7 @@ EACH_CHANNEL = {
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(EACH_CHANNEL, _passing),
-    **dict.fromkeys(("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"), _joined),
+    **dict.fromkeys(("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract", "WeightedSum"), _joined),
     **dict.fromkeys(("Conv2D", "Dense"), _filters),
     **dict.fromkeys(("AxisMaximum", "AxisMean", "BatchNormalization"), _reduced),
     "Activation": _activation,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from models.activations import ConstantScale, HardSigmoid, HardSwish, Scale, StochasticDepth
-from models.layers import AxisMaximum, AxisMean, GeneralizedMeanPooling2D, MatrixProduct
+from models.layers import AxisMaximum, AxisMean, Clip, GeneralizedMeanPooling2D, MatrixProduct, WeightedSum
+from models.necks import BiFPN
 from models.stack import keras
 from pipeline.compress import convert
 from pipeline.compress.inspect import TfliteFile, inspect_content
@@ -38,6 +39,15 @@ def self_attention(x: Tensor, name: str) -> Tensor:
     tokens = layers.Reshape((SIZE * SIZE, CHANNELS), name=f"{name}_tokens")(x)
     scores = layers.Softmax(name=f"{name}_softmax")(MatrixProduct(transpose=True, name=f"{name}_s")([tokens, tokens]))
     return layers.Reshape((SIZE, SIZE, CHANNELS), name=name)(MatrixProduct(name=f"{name}_v")([scores, tokens]))
+
+
+def bifpn(x: Tensor, name: str) -> Tensor:
+    """The finest level of two, the coarser of which is laid over it."""
+    stem = layers.Conv2D(CHANNELS, 1, name=f"{name}_fine")(x)
+    levels = {"stride_1": stem, "stride_2": layers.MaxPooling2D(2, name=f"{name}_pool")(stem)}
+    # The neck goes on with the coarser level, of which nothing is asked here; behind it are sums of two and of three.
+    fine, coarse = BiFPN(channels=8, repeats=2).build(levels).values()
+    return layers.Add(name=name)([fine, layers.UpSampling2D(name=f"{name}_up")(coarse)])
 
 
 def random_bn(name: str) -> keras.layers.Layer:
@@ -113,6 +123,15 @@ KINDS: dict[str, Callable[[Tensor, str], Tensor]] = {
     ),
     "average_pooling": lambda x, name: layers.AveragePooling2D(2, name=name)(x),
     "upsampling": lambda x, name: layers.UpSampling2D(2, interpolation="bilinear", name=name)(x),
+    "clip": lambda x, name: Clip(-0.5, 0.75, name=name)(conv(x, f"{name}_conv")),
+    "clip_of_what_others_read": lambda x, name: layers.Add(name=name)([x, Clip(-0.5, 0.5, name=f"{name}_clip")(x)]),
+    "weighted_sum": lambda x, name: WeightedSum(name=name)(
+        [x, conv(x, f"{name}_conv"), layers.ReLU(name=f"{name}_relu")(x)]
+    ),
+    "bifpn": bifpn,
+    "upsampled_beside_finer": lambda x, name: layers.Concatenate(name=name)(
+        [layers.UpSampling2D(name=f"{name}_up")(layers.MaxPooling2D(2, name=f"{name}_pool")(x)), conv(x, f"{name}_1")]
+    ),
     "padding_and_cropping": lambda x, name: layers.Cropping2D(1, name=name)(
         conv(layers.ZeroPadding2D(2, name=f"{name}_pad")(x), f"{name}_conv")
     ),
@@ -157,6 +176,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     keras.utils.set_random_seed(5)
     pictures = np.random.default_rng(5).integers(0, 256, (24, SIZE, SIZE, 3)).astype(np.uint8)
     network = network_of_all()
+    network.get_layer("weighted_sum").set_weights(list(np.float32([0.5, 2.0, 1.0])))
     simple = prepared(network)
     rounded = fake_quantized(simple)
     set_ranges(rounded, simple, pictures)

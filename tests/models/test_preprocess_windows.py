@@ -137,6 +137,20 @@ def test_fit_windows_by_hand() -> None:
     assert window("letterbox", 30, 10) == pytest.approx([0, -2 / 3, 1, 2])  # 3 columns of 8, 2 to the left, 3 right
 
 
+@pytest.mark.parametrize("fit", FITS)
+def test_windows_without_tensorflow_are_the_same(fit: str) -> None:
+    for height, width, target in (
+        (10, 40, (8, 8)),
+        (333, 500, (224, 160)),
+        (1080, 1920, (96, 640)),
+        (1, 4999, (64, 9)),
+    ):
+        format = PictureFormat(height=target[0], width=target[1], fit=fit)
+        window = format.window(height, width)
+        assert window.dtype == np.float32
+        np.testing.assert_allclose(window, preprocess.fit_window(format, height, width).numpy(), rtol=1e-6, atol=1e-6)
+
+
 def test_accurate_decoding_is_nearer_to_pillow(convoy_data: Path) -> None:
     """What a client of a .tflite sees, against both cosine transforms: mean difference in grey levels."""
     files = sorted((convoy_data / "flowers" / "train").glob("*/*.jpg"))[::30]

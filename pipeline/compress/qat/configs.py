@@ -20,7 +20,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_confi
 from tensorflow_model_optimization.quantization.keras import quantizers
 
 from models.activations import HardSwish, StochasticDepth
-from models.layers import AxisMaximum, AxisMean, MatrixProduct
+from models.layers import AxisMaximum, AxisMean, Clip, MatrixProduct
 from models.stack import keras, tf
 from pipeline.compress.qat.layers import ChannelAffine, LogarithmFrom, UnitLength
 
@@ -140,6 +140,7 @@ TREATMENTS: dict[type[Layer], Treatment] = {
     _layers.LeakyReLU: OUTPUT,
     _layers.PReLU: OUTPUT,
     HardSwish: OUTPUT,
+    Clip: OUTPUT,
     _layers.Softmax: SHARE,
     UnitLength: SIGNED_SHARE,
     LogarithmFrom: OUTPUT,
@@ -190,7 +191,10 @@ def treatment(layer: Layer) -> Treatment | None:
 
 
 def is_fusable(layer: Layer) -> bool:
-    """Whether it is an activation that int8 operators do along with their own work."""
+    """Whether it is an activation that int8 operators do along with their own work; what is clipped to the range of
+    their levels, they clip anyway."""
+    if type(layer) is Clip:
+        return True
     if isinstance(layer, _layers.Activation):
         return activation_name(layer) in {"relu", "relu6"}
     if type(layer) is not _layers.ReLU or layer.threshold or layer.negative_slope:

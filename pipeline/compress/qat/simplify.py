@@ -16,7 +16,7 @@ import numpy as np
 from models import rewire
 from models.activations import ConstantScale, HardSigmoid, Scale
 from models.folding import factor_and_offset, foldable
-from models.layers import AxisMean, GeneralizedMeanPooling2D
+from models.layers import AxisMean, GeneralizedMeanPooling2D, WeightedSum
 from models.stack import keras, tf
 from pipeline.compress.qat import configs, graph
 from pipeline.compress.qat.layers import ChannelAffine, LogarithmFrom, UnitLength
@@ -232,6 +232,21 @@ def generalized_mean(call: Call) -> Tensor:
     return keras.layers.Multiply(name=name)([greatest, mean])
 
 
+def weighted_sum(call: Call) -> Tensor:
+    """Each input times its share, which stays as trained, and their sums two by two."""
+    layer, inputs = call.layer, call.inputs
+    zero = np.zeros(inputs[0].shape[-1])
+    parts = [
+        affine(x, f"{layer.name}_part_{number}", zero + share, zero, trainable=False)
+        for number, (x, share) in enumerate(zip(inputs, layer.shares().numpy(), strict=True))
+    ]
+    x, last = parts[0], len(parts) - 1
+    for number, part in enumerate(parts[1:], 1):
+        name = layer.name if number == last else f"{layer.name}_sum_{number}"
+        x = keras.layers.Add(name=name)([x, part])
+    return x
+
+
 # ------------------------------------------------------------------------------------------------- all of them
 
 FUSED_ACTIVATIONS = {"linear", "relu", "relu6"}
@@ -255,5 +270,6 @@ EXPANSIONS: dict[type[keras.layers.Layer], Expansion] = {
     ConstantScale: constant_scale,
     HardSigmoid: hard_sigmoid(slope=1.0, shift=3.0),
     GeneralizedMeanPooling2D: generalized_mean,
+    WeightedSum: weighted_sum,
 }
 """Class of a layer -> what makes simple layers of it."""

@@ -1,0 +1,173 @@
+"""What all detectors share: a head on feature levels, numbers that become boxes and scores, and what they cost.
+
+A detector is settings: its network is built, decoded and taught through the methods below, and the task around it
+knows no architecture.
+
+B = batch, P = places, A = answers of a cell, C, R = class and box numbers of a place, K = classes, N = objects.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from models.detectors.anchors import AnyAnchors, RegularAnchors
+from models.detectors.layout import BOXES, CLASSES, Layout
+from models.detectors.truth import Truth
+from models.settings import Settings
+from models.stack import keras, tf
+
+Tensor = Any
+
+LIMIT = 8.0
+"""Raw numbers stay within this: a sigmoid has nothing to say beyond, and int8 has the narrower steps."""
+RARE = 0.01
+"""What a new network takes for the probability of an object at a place (Lin et al. 2017, section 4.1)."""
+
+
+@dataclass(frozen=True)
+class Counting:
+    """How much an error counts.
+
+    Args:
+        objects: a training picture's mean number of objects, by which sums over a picture are divided. A constant, so
+            that one picture's loss does not depend on the others of its batch, nor on the number of replicas.
+        class_weights: [K], of objects of each class; empty for 1 each.
+    """
+
+    objects: float
+    class_weights: tuple[float, ...] = ()
+
+    def of(self, classes: Tensor) -> Tensor:
+        """The weight of objects of these classes, int32 [...] -> float32 [...]."""
+        if not self.class_weights:
+            return tf.ones(tf.shape(classes), tf.float32)
+        return tf.gather(tf.constant(self.class_weights, tf.float32), classes)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What a network says, its levels joined: `classes` float32 [B, P, C], `boxes` float32 [B, P, R]."""
+
+    classes: Tensor
+    boxes: Tensor
+
+
+class Detector(Settings):
+    """The base of the architectures."""
+
+    @abstractmethod
+    def answers(self, levels: int) -> int:
+        """A; ValueError where so many levels do not suit the settings."""
+
+    @abstractmethod
+    def class_numbers(self, num_classes: int) -> int:
+        """C."""
+
+    @abstractmethod
+    def box_numbers(self) -> int:
+        """R."""
+
+    @abstractmethod
+    def head(self, levels: Mapping[int, Tensor], num_classes: int) -> dict[str, Tensor]:
+        """Stride -> features [B, h, w, F] to `classes_S` [B, h, w, A*C] and `boxes_S` [B, h, w, A*R], named layers."""
+
+    @abstractmethod
+    def scores(self, raw: Raw) -> Tensor:
+        """float32 [B, P, K], 0..1."""
+
+    @abstractmethod
+    def boxes(self, layout: Layout, raw: Raw) -> Tensor:
+        """float32 [B, P, 4], in pixels; they may leave the picture."""
+
+    @abstractmethod
+    def costs(self, layout: Layout, truth: Truth, raw: Raw, counting: Counting) -> Tensor:
+        """One value per picture, float32 [B]."""
+
+
+class Anchored(Detector):
+    """What detectors that begin with anchors share."""
+
+    anchors: AnyAnchors = RegularAnchors()
+    """The boxes that each cell begins with; `convoy anchors` fits them to the training data."""
+    middle_scale: float = Field(default=0.1, gt=0.0)
+    """What the steps of middles are divided by, in anchor sides."""
+    size_scale: float = Field(default=0.2, gt=0.0)
+    """What the logarithms of sizes are divided by."""
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """Of middles and of sizes."""
+        return self.middle_scale, self.size_scale
+
+    def answers(self, levels: int) -> int:
+        """See the base."""
+        return self.anchors.answers(levels)
+
+    def box_numbers(self) -> int:
+        """A step and a logarithm for each axis."""
+        return 4
+
+    def boxes(self, layout: Layout, raw: Raw) -> Tensor:
+        """See the base."""
+        from models.boxes import from_steps
+
+        return from_steps(tf.constant(self.anchors.boxes(layout)), raw.boxes, self.scales)
+
+
+def tower(x: Tensor, width: int, depth: int, name: str) -> Tensor:
+    """`depth` convolutions with BatchNormalization and ReLU, which int8 carries exactly: as many positions, `width`
+    channels."""
+    from models.blocks import Style
+
+    style = Style()
+    for number in range(depth):
+        x = style.bn(style.convolution(x, width, f"{name}_{number + 1}_conv"), f"{name}_{number + 1}_bn")
+        x = keras.layers.ReLU(name=f"{name}_{number + 1}_relu")(x)
+    return x
+
+
+def numbers(x: Tensor, count: int, name: str, bias: float = 0.0, kernel_size: int = 3) -> Tensor:
+    """The raw numbers of each cell [B, h, w, F] -> [B, h, w, count]: within the limits, float32 also under mixed
+    precision."""
+    from models.layers import Clip
+
+    layer = keras.layers.Conv2D(
+        count,
+        kernel_size,
+        padding="same",
+        dtype="float32",
+        kernel_initializer="glorot_uniform",
+        bias_initializer=keras.initializers.Constant(bias),
+        name=f"{name}_conv",
+    )
+    return Clip(-LIMIT, LIMIT, dtype="float32", name=name)(layer(x))
+
+
+def rare(probability: float = RARE) -> float:
+    """The logit of a probability."""
+    return math.log(probability / (1.0 - probability))
+
+
+def joined(layout: Layout, raw: Mapping[str, Tensor]) -> Raw:
+    """A network's outputs by name, as one."""
+    return Raw(layout.joined(raw, CLASSES), layout.joined(raw, BOXES))
+
+
+def focal(expected: Tensor, logits: Tensor, gamma: float, alpha: float) -> Tensor:
+    """Cross-entropy of two outcomes, less where the answer is right already (Lin et al. 2017, section 3).
+
+    Args:
+        expected: 0..1, float32 [...], as the logits.
+        alpha: what presence counts, and 1 - alpha absence.
+    """
+    cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(expected, logits)
+    probability = tf.sigmoid(logits)
+    wrong = expected * (1.0 - probability) + (1.0 - expected) * probability
+    side = expected * alpha + (1.0 - expected) * (1.0 - alpha)
+    return side * tf.pow(wrong, gamma) * cross_entropy

@@ -1,0 +1,94 @@
+"""Which place answers for which object, on examples small enough to be seen through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from models.detectors import matching, truth
+from models.detectors.truth import Truth
+from models.stack import tf
+
+SCALE = np.full(4, 100.0, np.float32)
+
+
+def objects(*rows: tuple[float, ...]) -> Truth:
+    """Boxes in pixels of a picture of 100, class, and whether asked."""
+    values = np.array(rows, np.float32).reshape(1, -1, 6) / np.array([100, 100, 100, 100, 1, 1], np.float32)
+    return truth.read(tf.constant(values), tf.constant(SCALE))
+
+
+def listed(values: Any) -> list[Any]:
+    return values.numpy()[0].tolist()
+
+
+def test_targets_are_read_as_they_were_written() -> None:
+    boxes = tf.constant([[[0.1, 0.2, 0.3, 0.4], [0.0, 0.0, 0.0, 0.0], [0.5, 0.5, 1.0, 1.0]]])
+    read = truth.read(truth.written(boxes, tf.constant([[2, -1, 1]]), tf.constant([[True, False, False]])), SCALE)
+    np.testing.assert_allclose(read.boxes[0, 0], [10, 20, 30, 40], rtol=1e-6)
+    assert listed(read.asked) == [True, False, False]
+    assert listed(read.ignored) == [False, False, True]
+    assert listed(read.classes) == [2, 0, 1]
+
+
+def test_anchors_answer_from_one_overlap_on_and_are_silent_below_another() -> None:
+    wanted = objects((0, 0, 10, 10, 3, 1))
+    anchors = np.array([[0, 0, 10, 10], [0, 0, 10, 6], [0, 0, 10, 4.5], [0, 0, 10, 2]], np.float32)  # 1, .6, .45, .2
+    matches = matching.by_overlap(wanted, tf.constant(anchors), 0.5, 0.4)
+    assert listed(matches.positive) == [True, True, False, False]
+    assert listed(matches.negative) == [False, False, False, True]
+
+
+def test_every_object_has_its_best_anchor_however_bad() -> None:
+    wanted = objects((0, 0, 10, 10, 0, 1), (0, 0, 10, 2, 1, 1))
+    anchors = np.array([[0, 0, 10, 8], [0, 0, 10, 10], [50, 50, 60, 60]], np.float32)
+    matches = matching.by_overlap(wanted, tf.constant(anchors), 0.5, 0.4)
+    # the second object overlaps the first anchor by 0.25 only, and yet it is that object's best
+    assert listed(matches.object)[:2] == [1, 0]
+    assert listed(matches.positive) == [True, True, False]
+
+
+def test_anchors_inside_what_is_not_asked_for_are_not_asked() -> None:
+    wanted = objects((0, 0, 10, 10, 0, 1), (50, 50, 100, 100, 0, 0), (0, 0, 0, 0, -1, 0))
+    anchors = np.array([[0, 0, 10, 10], [60, 60, 70, 70], [20, 20, 30, 30]], np.float32)
+    matches = matching.by_overlap(wanted, tf.constant(anchors), 0.5, 0.4)
+    assert listed(matches.positive) == [True, False, False]
+    assert listed(matches.negative) == [False, False, True]
+
+
+def aligned(wanted: Truth, points: Any, found: Any, scores: Any, most: int = 2) -> matching.Matches:
+    steps = tf.fill([len(points), 1], 10.0)
+    tensors = (tf.constant(np.array(values, np.float32)) for values in (points, [found], [scores]))
+    points, found, scores = tensors
+    return matching.task_aligned(wanted, points, steps, found, scores, most, (1.0, 2.0))
+
+
+def test_the_best_aligned_places_inside_an_object_answer_for_it() -> None:
+    wanted = objects((0, 0, 40, 40, 1, 1))
+    points = [(5, 5), (15, 5), (25, 5), (95, 95)]
+    found = [(0, 0, 40, 40), (0, 0, 40, 20), (0, 0, 40, 40), (0, 0, 40, 40)]  # overlaps 1, 0.5, 1, 1
+    scores = [(0, 0.4), (0, 0.9), (0, 0.8), (0, 1.0)]  # alignment 0.4, 0.225, 0.8; the last is outside
+    matches = aligned(wanted, points, found, scores)
+    assert listed(matches.positive) == [True, False, True, False]
+    np.testing.assert_allclose(matches.quality[0], [0.5, 0.0, 1.0, 0.0], rtol=1e-5)  # as shares of the best, times 1
+    assert listed(matches.negative) == [False, True, False, True]
+
+
+def test_a_place_that_two_objects_want_goes_to_the_one_it_overlaps_most() -> None:
+    wanted = objects((0, 0, 40, 40, 0, 1), (0, 0, 20, 20, 0, 1))
+    matches = aligned(wanted, [(10, 10), (30, 30)], [(0, 0, 22, 22), (0, 0, 40, 40)], [(0.5,), (0.5,)])
+    assert listed(matches.object) == [1, 0]
+    assert listed(matches.positive) == [True, True]
+
+
+def test_an_object_smaller_than_a_cell_still_has_a_place() -> None:
+    wanted = objects((52, 52, 54, 54, 0, 1))
+    matches = aligned(wanted, [(45, 45), (55, 55)], [(40, 40, 50, 50), (50, 50, 60, 60)], [(0.5,), (0.5,)])
+    assert listed(matches.positive) == [False, True]
+
+
+def test_a_picture_without_objects_has_negative_places_alone() -> None:
+    wanted = objects((0, 0, 0, 0, -1, 0))
+    matches = aligned(wanted, [(5, 5)], [(0, 0, 9, 9)], [(0.9,)])
+    assert (listed(matches.positive), listed(matches.negative)) == ([False], [True])
