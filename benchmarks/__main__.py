@@ -15,7 +15,7 @@ from benchmarks import measure
 
 BENCHMARKS = (
     *("startup", "training_overhead", "prepare", "road", "augment_operations", "augmentation", "decoding"),
-    *("latency", "light_client", "serving_json", "request_log"),
+    *("latency", "light_client", "serving_json", "request_log", "tracking"),
 )
 
 

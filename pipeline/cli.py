@@ -214,7 +214,13 @@ def predict(
 
 @verb
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of data, or a CSV or Parquet table.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="A folder of data, a CSV or Parquet table, or the data.yaml or JSON of one with boxes.",
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Where to write. Default: NAME.yaml here; - for stdout."),
@@ -309,6 +315,7 @@ def data_service(
 # Imported here, so that `--help` lists their verbs after those above, in this order.
 from pipeline import cli_describe as cli_describe, cli_data as cli_data, cli_serving as cli_serving  # noqa: E402, I001
 from pipeline import cli_rollout as cli_rollout, cli_load as cli_load, cli_requests as cli_requests  # noqa: E402
+from pipeline import cli_track as cli_track  # noqa: E402
 
 
 def execute(arguments: Sequence[str]) -> int:

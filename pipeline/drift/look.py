@@ -61,7 +61,7 @@ class Looker:
 
     def __init__(self, task: Task, model: keras.Model):
         self._task = task
-        outputs = {**task.decode(named_outputs(model)), FEATURES: _features(model)}
+        outputs = {**task.decode(named_outputs(model)), FEATURES: features_of(model)}
         self._predictor = KerasPredictor(keras.Model(model.inputs, outputs))
         self._fitted = _fitting(task.picture)
 
@@ -111,7 +111,7 @@ def _fitting(format: PictureFormat) -> Callable[[bytes], Any]:
     return tf.function(lambda data: decode_and_fit(data, format), input_signature=signature, autograph=False)
 
 
-def _features(model: keras.Model) -> Any:
+def features_of(model: keras.Model) -> Any:
     """What the last layer with weights is given, [B, D]: places of a feature map are averaged."""
     last = next(layer for layer in reversed(model.layers) if layer.weights)
     given = last.input[0] if isinstance(last.input, list) else last.input

@@ -1,0 +1,1 @@
+"""Tracking by detection: which box of a frame is which object of the frames before it."""

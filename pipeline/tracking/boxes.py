@@ -1,0 +1,38 @@
+"""Boxes as tracking needs them. x grows to the right, y downwards; pixels, edges and not centres of pixels.
+
+n, m = boxes. Corners: x_min, y_min, x_max, y_max. Centred: x and y of the middle, width, height.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+LEAST_SIDE = 1e-3
+"""Pixels below which a side counts as this long, so that nothing is divided by 0."""
+
+
+def centred(corners: np.ndarray) -> np.ndarray:
+    """Corners [n,4] -> centred float64 [n,4]."""
+    low, high = corners[:, :2], corners[:, 2:]
+    return np.concatenate([(low + high) / 2, high - low], axis=1, dtype=np.float64)
+
+
+def cornered(boxes: np.ndarray) -> np.ndarray:
+    """Centred [n,4] -> corners [n,4]."""
+    half = boxes[:, 2:] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+
+
+def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of corners [n,4] and [m,4], float64 [n,m]; 0 where both are without area."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    sides = np.maximum(high - low, 0.0)
+    shared = sides[..., 0] * sides[..., 1]
+    union = areas(first)[:, None] + areas(second)[None, :] - shared
+    return np.asarray(shared / np.maximum(union, LEAST_SIDE**2), np.float64)
+
+
+def areas(corners: np.ndarray) -> np.ndarray:
+    """[n,4] -> [n]."""
+    return np.asarray((corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1]))

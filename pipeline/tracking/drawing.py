@@ -1,0 +1,152 @@
+"""Frames with their tracks drawn on, and what they are written to: a folder of pictures, a GIF, a video file."""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import drawing
+from pipeline.errors import ConfigError
+from pipeline.files import new_file, write_file
+from pipeline.locations import resolved
+from pipeline.tracking.frames import imported_av
+from pipeline.tracking.tracker import Tracked
+
+VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4")
+USUAL_RATE = 10.0
+"""Frames a second where nothing says it."""
+JPEG_QUALITY = 90
+
+
+def annotated(pixels: np.ndarray, tracked: Tracked, class_names: Sequence[str]) -> np.ndarray:
+    """A frame, uint8 [h,w,3], with the box, the id and the class of every track; a track keeps its colour."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(pixels)
+    draw, names = ImageDraw.Draw(picture), drawing.Names(class_names)
+    line, letters = max(1, picture.height // 240), drawing.font(max(9, picture.height // 40))
+    boxes = np.clip(tracked.boxes, 0, np.tile((picture.width - 1, picture.height - 1), 2))
+    for track, kind, box in zip(tracked.ids.tolist(), tracked.classes.tolist(), boxes.tolist(), strict=True):
+        colour = drawing.COLOURS[track % len(drawing.COLOURS)]
+        draw.rectangle(box, outline=colour, width=line)
+        name, top = f"{track} {names.of_class(kind)}", max(0.0, box[1] - letters.size - 4)
+        draw.rectangle(draw.textbbox((box[0] + 1, top), name, font=letters), fill=(32, 32, 32))
+        draw.text((box[0] + 1, top), name, fill=colour, font=letters)
+    return np.asarray(picture)
+
+
+class Sink(ABC):
+    """Takes frames in order."""
+
+    @abstractmethod
+    def write(self, number: int, pixels: np.ndarray) -> None:
+        """Takes the next frame, uint8 [h,w,3]; all have one size."""
+
+
+def check_place(place: Path, video: Path) -> None:
+    """Raises ConfigError where the frames of a video cannot be drawn to a place, and ConvoyError where PyAV is missing
+    for it."""
+    if resolved(place) == resolved(video):
+        raise ConfigError(f"--draw {place} would write over what is tracked. Give another place.")
+    if place.suffix.lower() in VIDEOS:
+        imported_av()
+    elif place.suffix and place.suffix.lower() != ".gif":
+        raise ConfigError(
+            f"--draw {place}: frames cannot be written as {place.suffix}. Give a folder, a .gif, or a video "
+            f"({', '.join(VIDEOS)})."
+        )
+
+
+@contextmanager
+def drawn_to(place: Path, rate: float | None) -> Iterator[Sink]:
+    """What writes to a place: a file whole or not at all.
+
+    Args:
+        place: a video file, a `.gif`, or a folder.
+        rate: frames a second of the result.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    suffix = place.suffix.lower()
+    if suffix in VIDEOS:
+        with new_file(place) as file, _video(file, rate or USUAL_RATE) as sink:
+            yield sink
+    elif suffix == ".gif":
+        with new_file(place) as file:
+            gif = _Gif()
+            yield gif
+            gif.save(file, rate or USUAL_RATE)
+    else:
+        yield _Pictures(place)
+
+
+class _Pictures(Sink):
+    """Files beside those that the folder holds already."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def write(self, number: int, pixels: np.ndarray) -> None:
+        from PIL import Image
+
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "JPEG", quality=JPEG_QUALITY)
+        write_file(self._folder / f"{number:06}.jpg", stream.getvalue())
+
+
+class _Gif(Sink):
+    """Kept in 256 colours until the end, since Pillow writes all frames at once."""
+
+    def __init__(self) -> None:
+        self._frames: list[Any] = []
+
+    def write(self, number: int, pixels: np.ndarray) -> None:
+        from PIL import Image
+
+        self._frames.append(Image.fromarray(pixels).quantize(256))
+
+    def save(self, file: Path, rate: float) -> None:
+        """Writes what was taken; nothing where there is no frame."""
+        if self._frames:
+            first, *others = self._frames
+            first.save(file, save_all=True, append_images=others, duration=round(1000 / rate), loop=0)
+
+
+@contextmanager
+def _video(file: Path, rate: float) -> Iterator[Sink]:
+    with imported_av().open(str(file), "w") as container:
+        sink = _Video(container, Fraction(rate).limit_denominator(1001))
+        yield sink
+        sink.finish()
+
+
+class _Video(Sink):
+    """H.264 in the format that the file's suffix says."""
+
+    def __init__(self, container: Any, rate: Fraction):
+        self._container, self._rate = container, rate
+        self._stream: Any = None
+
+    def write(self, number: int, pixels: np.ndarray) -> None:
+        from av import VideoFrame
+
+        even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2]  # as half the colours need it
+        if self._stream is None:
+            self._stream = self._container.add_stream("libx264", rate=self._rate)
+            self._stream.height, self._stream.width = even.shape[:2]
+            self._stream.pix_fmt = "yuv420p"
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+        self._container.mux(self._stream.encode(frame))
+
+    def finish(self) -> None:
+        """Writes what the encoder still holds."""
+        if self._stream is not None:
+            self._container.mux(self._stream.encode(None))
