@@ -166,4 +166,12 @@ def _anchor_table(fitted: Anchors, format: PictureFormat) -> Any:
         f"{format.height} pixels",
         table,
         f"mean IoU {fitted.mean_iou:.3f}; boxes reached with an IoU of at least: {recall}",
+        "\nFor a detector with anchors, such as retinanet or ssd:\n",
+        _anchor_settings(fitted),
     )
+
+
+def _anchor_settings(fitted: Anchors) -> str:
+    """The YAML for them, in lines so short that no terminal breaks them."""
+    lines = ["task:", "  detector:", "    anchors:", "      kind: fitted", "      pixels:"]
+    return "\n".join([*lines, *(f"        - {pair}" for pair in fitted.as_document()["anchors"])])

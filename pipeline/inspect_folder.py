@@ -13,16 +13,28 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.example import RawExample
-from pipeline.data.sources import ClassFolders, DataSource, Idx
+from pipeline.data.example import RawExample, RawObject
+from pipeline.data.sources import SOURCES, ClassFolders, DataSource, Idx
 from pipeline.data.sources.base import existing_folder, files_below, is_picture, natural_order, shortened
 from pipeline.data.sources.idx import PICTURES_FILE
+from pipeline.data.sources.recognise import candidates
 from pipeline.errors import DataError
 from pipeline.inspect_table import TABLE_SUFFIXES, guess_table
 
 PICTURES_OPENED = 200
 FEW = 5
-"""Fewer pictures of a class than this are worth a word."""
+"""Fewer pictures or objects of a class than this are worth a word."""
+TASKS = {"objects": "detection", "label": "classification", "labels": "multi_label", "value": "regression"}
+"""What an example holds -> the task that learns it; the first counts."""
+FORMATS = {
+    "folders": "class folders",
+    "table": "a table",
+    "idx": "idx files",
+    "pascal_voc": "Pascal VOC's XML files",
+    "coco": "COCO's JSON",
+    "yolo": "YOLO's text files",
+    "csv_boxes": "a CSV of boxes",
+}
 OTHER_TASKS = {"images", "masks", "labels", "annotations", "imagesets", "jpegimages", "groundtruth"}
 """Folder names that speak of detection or segmentation, not of classes; compared without case."""
 
@@ -33,7 +45,7 @@ class Survey:
 
     Args:
         splits: split the source gives (None where it gives none) -> count.
-        labels: class name -> count, over `label` and `labels`.
+        labels: class name -> count of pictures, over `label` and `labels`, or of `objects`.
         fields: names of the label fields seen.
         sizes: (height, width) of the pictures that were opened.
         grey: how many of those were grey.
@@ -51,6 +63,11 @@ class Survey:
     def count(self) -> int:
         """All examples."""
         return sum(self.splits.values())
+
+    @property
+    def counted(self) -> str:
+        """What `labels` counts."""
+        return "objects" if "objects" in self.fields else "pictures"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -85,6 +102,7 @@ class Found:
             "task": self.task,
             "examples": self.survey.count,
             "splits": {split or "": count for split, count in self.survey.splits.items()},
+            "counted": self.survey.counted,
             "classes": dict(self.survey.labels),
             "picture_size": list(self.survey.size),
             "problems": list(self.problems),
@@ -105,12 +123,11 @@ def inspect(path: Path) -> Found:
     Raises:
         DataError: nothing there can be learned from; the message says what would be needed.
     """
-    source, alternatives = _recognise(path)
-    source.check()
+    source, alternatives, reasons = _recognise(path)
     survey = _survey(source.examples())
     if not survey.sizes:
         raise DataError(f"{path}: none of the pictures can be opened, such as {shortened(survey.unreadable, 2)}.")
-    problems = (*_problems(survey), *source.warnings())
+    problems = (*_problems(survey), *_absent(survey, source), *source.warnings(), *reasons)
     return Found(path, source, _task(survey, path), survey, tuple(alternatives), problems)
 
 
@@ -119,10 +136,46 @@ def source_kind(source: DataSource) -> str:
     return str(source.model_dump()["kind"])
 
 
-def _recognise(path: Path) -> tuple[DataSource, list[tuple[str, str]]]:
-    if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
-        return _table([path], path)
-    folder = _without_wrapping(existing_folder(path, "FOLDER"))
+def _recognise(path: Path) -> tuple[DataSource, list[tuple[str, str]], list[str]]:
+    """How to read it, other ways, and why it is not data with boxes where something there looks like that."""
+    place = path if path.is_file() else _without_wrapping(existing_folder(path, "FOLDER"))
+    reasons = list[str]()
+    for settings in candidates(place):
+        source = SOURCES[settings["kind"]].model_validate(settings)
+        try:
+            _require_objects(source)
+            return source, [], []
+        except DataError as error:
+            reasons.append(f"not read as {FORMATS[settings['kind']]}: {error}")
+    try:
+        whole, alternatives = _of_file(place) if place.is_file() else _of_folder(place)
+        whole.check()
+        return whole, alternatives, reasons
+    except DataError as error:
+        raise DataError("\n".join([str(error), *reasons])) from error
+
+
+def _require_objects(source: DataSource) -> None:
+    """Raises DataError where no picture has an object: other data has XML, JSON or YAML beside it too."""
+    source.check()
+    for example in source.examples():
+        there = not isinstance(example.image, Path) or example.image.is_file()
+        if there and any(map(_is_usable, example.objects or ())):
+            return
+    raise DataError("none of the pictures that are there has an object that can be used.")
+
+
+def _is_usable(one: RawObject) -> bool:
+    return not one.unusable and (one.box is None or (one.box[0] < one.box[2] and one.box[1] < one.box[3]))
+
+
+def _of_file(file: Path) -> tuple[DataSource, list[tuple[str, str]]]:
+    if file.suffix.lower() in TABLE_SUFFIXES:
+        return _table([file], file)
+    return _class_folders(existing_folder(file, "FOLDER")), []
+
+
+def _of_folder(folder: Path) -> tuple[DataSource, list[tuple[str, str]]]:
     entries = sorted(folder.iterdir())
     if any(PICTURES_FILE.fullmatch(entry.name) for entry in entries):
         return Idx(path=folder), []
@@ -157,12 +210,14 @@ def _class_folders(folder: Path) -> ClassFolders:
     if not pictures:
         raise DataError(
             f"{folder} holds nothing that Convoy can read: no pictures, no idx files, no CSV or Parquet table. "
-            "Expected one folder per class with pictures in it, a table of pictures and labels, or MNIST's files."
+            "Expected one folder per class with pictures in it, a table of pictures and labels, MNIST's files, or "
+            "pictures with boxes (Pascal VOC, COCO, YOLO, CSV)."
         )
     if all(file.parent == folder for file in pictures):
         raise DataError(
             f"{folder} holds {len(pictures)} pictures, but nothing says what is on them. "
-            "Put them into one folder per class, or add a CSV with a column of file names and a column of labels."
+            "Put them into one folder per class, or add a CSV with a column of file names and a column of labels, or "
+            "boxes as Pascal VOC, COCO or YOLO."
         )
     source = ClassFolders(path=folder)
     if len(source.class_names()) < 2:
@@ -188,12 +243,11 @@ def _survey(examples: Iterator[RawExample]) -> Survey:
 
 
 def _count_labels(survey: Survey, example: RawExample) -> None:
-    for name in ("label", "labels", "value"):
-        if getattr(example, name) is not None:
-            survey.fields.add(name)
+    survey.fields.update(name for name in TASKS if getattr(example, name) is not None)
     if example.label is not None:
         survey.labels[example.label] += 1
     survey.labels.update(example.labels or ())
+    survey.labels.update(one.label for one in example.objects or () if _is_usable(one))
 
 
 def _open(survey: Survey, example: RawExample) -> None:
@@ -213,8 +267,7 @@ def _open(survey: Survey, example: RawExample) -> None:
 
 
 def _task(survey: Survey, path: Path) -> str:
-    tasks = {"label": "classification", "labels": "multi_label", "value": "regression"}
-    for name, task in tasks.items():
+    for name, task in TASKS.items():
         if name in survey.fields:
             return task
     raise DataError(f"{path}: nothing says what is on the pictures. Add a column with a label or a number.")
@@ -226,21 +279,26 @@ def _problems(survey: Survey) -> Iterator[str]:
         yield f"{len(survey.unreadable)} of {opened} pictures cannot be opened: {shortened(survey.unreadable, 3)}."
     rare = [name for name, count in survey.labels.items() if count < FEW]
     if rare:
-        yield f"{len(rare)} classes have fewer than {FEW} pictures: {shortened(sorted(rare))}."
+        yield f"{len(rare)} classes have fewer than {FEW} {survey.counted}: {shortened(sorted(rare))}."
     if survey.labels and max(survey.labels.values()) > 10 * min(survey.labels.values()):
-        yield "the classes are very unequal in size: look at macro_f1 beside accuracy."
+        figures = {"pictures": "macro_f1 beside accuracy", "objects": "the figures of each class beside map"}
+        yield f"the classes are very unequal in size: look at {figures[survey.counted]}."
     others = [name for name in survey.labels if name.lower() in OTHER_TASKS]
-    if others:
+    if others and survey.counted == "pictures":
         yield f"folders called {', '.join(others)} look like detection or segmentation data, not like classes."
     if survey.labels and survey.count < 10 * len(survey.labels):
         yield f"{survey.count} pictures are few for {len(survey.labels)} classes."
 
 
+def _absent(survey: Survey, source: DataSource) -> list[str]:
+    """Classes that the data names and that no picture shows."""
+    absent = [name for name in source.class_names() or () if survey.labels and name not in survey.labels]
+    return [f"{len(absent)} classes have no {survey.counted}: {shortened(absent)}."] if absent else []
+
+
 def _counts(path: Path, source: DataSource, survey: Survey) -> str:
-    kinds = {"folders": "class folders", "table": "a table", "idx": "idx files"}
-    kind = kinds.get(source_kind(source), source_kind(source))
     splits = ", ".join(f"{split or 'no split'} {count:,}" for split, count in survey.splits.items())
-    return f"{path}: {survey.count:,} pictures in {kind} ({splits})."
+    return f"{path}: {survey.count:,} pictures in {FORMATS[source_kind(source)]} ({splits})."
 
 
 def _labels(survey: Survey) -> list[str]:
@@ -248,7 +306,8 @@ def _labels(survey: Survey) -> list[str]:
         return []
     ranked = sorted(survey.labels.items(), key=lambda item: (-item[1], natural_order(item[0])))
     names = [f"{name} ({count:,})" for name, count in ranked]
-    return [f"{len(names)} classes: {shortened(names, 12)}."]
+    objects = f"{sum(survey.labels.values()):,} objects of " if survey.counted == "objects" else ""
+    return [f"{objects}{len(names)} classes: {shortened(names, 12)}."]
 
 
 def _sizes(survey: Survey) -> str:

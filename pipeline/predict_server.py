@@ -5,7 +5,8 @@ It needs no TensorFlow: `pip install 'convoy[client]'` is enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,9 @@ from pipeline.predict import Answer, all_files, read
 from pipeline.run import Run
 
 if TYPE_CHECKING:
-    from serving.client import Client
+    from serving.client import Client, Description
 
 CONTRACT = "contract.json"
-Ask = Callable[[Sequence[bytes]], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,13 @@ def predict_on(server: Server, places: Sequence[Path]) -> list[Answer]:
     ]
 
 
-def _answers(client: Client, pictures: Sequence[bytes], decoded: bool) -> list[dict[str, Any] | str]:
+def _answers(client: Client, pictures: Sequence[bytes], decoded: bool) -> list[Description | str]:
     """An answer for each picture, or the server's words why there is none."""
     from serving.client import RequestRefused
 
-    ask: Ask = client.answers if decoded else lambda some: plain(client.predict(some))
+    ask = client.describe if decoded else functools.partial(_undescribed, client)
 
-    def alone(picture: bytes) -> dict[str, Any] | str:
+    def alone(picture: bytes) -> Description | str:
         try:
             return ask([picture])[0]
         except RequestRefused as error:
@@ -88,6 +88,13 @@ def _answers(client: Client, pictures: Sequence[bytes], decoded: bool) -> list[d
     except RequestRefused:  # one bad picture fails all that are sent with it
         with ThreadPoolExecutor(client.settings.concurrency) as pool:
             return list(pool.map(alone, pictures))
+
+
+def _undescribed(client: Client, pictures: Sequence[bytes]) -> list[Description]:
+    """The outputs by name, where nothing says what they mean."""
+    from serving.client import Description
+
+    return [Description(one, {}, ()) for one in plain(client.predict(pictures))]
 
 
 def plain(predictions: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
@@ -105,8 +112,10 @@ def _plain(value: Any) -> Any:
     return value.item()
 
 
-def _answer(file: Path, picture: bytes, found: dict[str, Any] | str) -> Answer:
-    return Answer(file, b"", {}, found) if isinstance(found, str) else Answer(file, picture, found)
+def _answer(file: Path, picture: bytes, found: Description | str) -> Answer:
+    if isinstance(found, str):
+        return Answer(file, b"", {}, found)
+    return Answer(file, picture, found.answer, marks=found.marks, names=found.names)
 
 
 def _says_what_answers_mean(place: Path) -> bool:

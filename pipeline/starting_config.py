@@ -15,6 +15,9 @@ SMALL = 64
 """Pictures up to this many pixels a side keep their size and need no large network."""
 LARGEST = 224
 STRIDE = 32
+SMALL_SCENE = 160
+"""Pictures with objects up to this many pixels a side need no large network; the smallest that a detector is given."""
+LARGEST_SCENE = 640
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Choice:
         backbone: its kind, and what to know about it.
         augment: YAML lines.
         pictures: how many pictures to train on in all, as a measure of the length.
+        fit: a YAML line of `task.picture`.
+        network: YAML lines of the task behind the backbone's kind.
+        batch: the largest batch.
+        optimizer: YAML lines of `train` behind the batch.
     """
 
     height: int
@@ -33,11 +40,19 @@ class Choice:
     backbone: tuple[str, str]
     augment: str
     pictures: int
+    fit: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
+    batch: int = 64
+    optimizer: tuple[str, ...] = (
+        "  optimizer: adam         # `convoy describe train.optimizer` lists the others",
+        "  schedule:",
+        "    warmup_epochs: 1",
+    )
 
 
 def configuration(found: Found, target: Path) -> str:
     """The YAML text."""
-    choice = _choice(found.survey)
+    choice = CHOICES.get(found.task, _whole_pictures)(found.survey)
     name = target if str(target) != "-" else Path("FILE.yaml")
     return (
         "\n\n".join([_head(found, name), _data(found), _task(found, choice), choice.augment, _train(found, choice)])
@@ -54,7 +69,8 @@ def write(text: str, target: Path, *, force: bool) -> None:
     write_file(target, text)
 
 
-def _choice(survey: Survey) -> Choice:
+def _whole_pictures(survey: Survey) -> Choice:
+    """For what is said of a whole picture."""
     height, width = survey.size
     if max(height, width) <= SMALL:
         backbone = (
@@ -66,6 +82,66 @@ def _choice(survey: Survey) -> Choice:
     backbone = ("mobilenet_v2", "2.3 million weights, made for phones; resnet50 and densenet121 are larger")
     return Choice(side, side, backbone, LARGE_AUGMENT, 20_000)
 
+
+def _objects(survey: Survey) -> Choice:
+    """For what is found in a picture: nothing is cut off, and the picture keeps its proportions."""
+    larger = max(survey.size)
+    scale = min(1.0, LARGEST_SCENE / larger)
+    height, width = (max(SMALL_SCENE, round(side * scale / STRIDE) * STRIDE) for side in survey.size)
+    if larger <= SMALL_SCENE:
+        backbone = ("small_resnet", "small and quick; `depth: 18` and more for harder data")
+        pictures, network = 60_000, SMALL_DETECTOR
+    else:
+        backbone = ("mobilenet_v2", "2.3 million weights, made for phones; resnet50 is larger")
+        pictures, network = 30_000, DETECTOR
+    return Choice(
+        height, width, backbone, OBJECTS_AUGMENT, pictures, fit=LETTERBOX, network=network, batch=16, optimizer=STEADY
+    )
+
+
+CHOICES = {"detection": _objects}
+"""Task -> what to begin with; whole pictures elsewhere."""
+YOLO = "    kind: yolo            # no anchors; retinanet and ssd have some, which `convoy anchors` fits"
+LETTERBOX = ("    fit: letterbox        # grey bars instead of other proportions",)
+SMALL_DETECTOR: tuple[str, ...] = (
+    "    stem_stride: 2",
+    "    depth: 10",
+    "    widths: [16, 32, 64, 128]",
+    "  strides: [4, 8, 16]     # pixels between the places that answer, on each level",
+    "  neck:",
+    "    kind: fpn",
+    "    channels: 48",
+    "  detector:",
+    YOLO,
+    "    head_depth: 1",
+    "    head_width: 48",
+)
+DETECTOR: tuple[str, ...] = (
+    "  strides: [8, 16, 32]    # pixels between the places that answer, on each level; add 4 for tiny objects",
+    "  neck:",
+    "    kind: fpn",
+    "  detector:",
+    YOLO,
+)
+STEADY = (
+    "  optimizer:              # `convoy describe train.optimizer` lists the others",
+    "    kind: adamw",
+    "    learning_rate: 0.001",
+    "    weight_decay: 0.02",
+    "    clip_norm: 10.0",
+    "  schedule:",
+    "    warmup_epochs: 1",
+    "  average_decay: 0.998    # the average of the weights is what ships",
+)
+OBJECTS_AUGMENT = """# Random changes of the training pictures, their boxes with them.
+# Leave out horizontal_flip where left and right matter (text, road signs).
+augment:
+  - kind: scale_jitter              # larger and smaller, at another place
+    scale: [0.75, 1.33]
+  - kind: horizontal_flip
+    probability: 0.5
+  - kind: brightness
+    amount: 0.2"""
 
 SMALL_AUGMENT = """# Random changes of the training pictures.
 # Add `- kind: horizontal_flip` where a mirrored picture means the same (not for digits or text).
@@ -120,26 +196,26 @@ def _task(found: Found, choice: Choice) -> str:
         f"    height: {choice.height}",
         f"    width: {choice.width}",
         f"    channels: {1 if grey else 3}           # {'grey' if grey else 'colour'}",
+        *choice.fit,
         "  backbone:",
         f"    kind: {kind}    # {meaning}",
     ]
     if choice.backbone[0] != "small_resnet" and not grey:
         lines.append("    # weights: imagenet   # pretrained, downloaded once: for few pictures; see train.transfer")
+    lines += choice.network
     return "\n".join(lines)
 
 
 def _train(found: Found, choice: Choice) -> str:
     training = found.survey.splits["train"] or found.survey.count
     epochs = max(5, min(60, choice.pictures // max(training, 1)))
-    batch = max(4, min(64, 2 ** ((max(training, 8) // 8).bit_length() - 1)))
+    batch = max(4, min(choice.batch, 2 ** ((max(training, 8) // 8).bit_length() - 1)))
     return "\n".join(
         [
             "train:",
             f"  epochs: {epochs}",
             f"  batch_size: {batch}",
-            "  optimizer: adam         # `convoy describe train.optimizer` lists the others",
-            "  schedule:",
-            "    warmup_epochs: 1",
+            *choice.optimizer,
         ]
     )
 

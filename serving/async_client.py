@@ -20,7 +20,7 @@ from serving.remote.address import Address, parse
 from serving.remote.asking import SIGNATURE, Asking, Readiness
 from serving.remote.retry import repeated_async
 from serving.remote.settings import ClientSettings
-from serving.remote.values import Metadata, ModelTarget, Signature, VersionStatus
+from serving.remote.values import Description, Metadata, ModelTarget, Signature, Size, VersionStatus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,25 +90,15 @@ class AsyncClient(Asking):
 
     async def predict(self, pictures: Sequence[Picture]) -> dict[str, np.ndarray]:
         """Predictions [B, ...] by name for B >= 1 pictures, in batches; see `Client`."""
-        from serving.remote import inputs as fitting
-
-        signature = await self.signature()
-        name = fitting.picture_input(signature, self._signature_name)
-        size = self.settings.batch_size
-        starts = fitting.starts_of(pictures, size)
-
-        async def ask(start: int) -> dict[str, np.ndarray]:
-            # In a thread: a picture that has to be converted takes the loop's time.
-            encoded = await asyncio.to_thread(fitting.encoded, pictures[start : start + size], start)
-            return await self._predict(signature, {name: encoded})
-
-        return fitting.joined(await self._all(starts, ask))
+        return (await self._of_pictures(pictures))[0]
 
     async def answers(self, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
         """What the model says of each picture, in plain values; see `Client`."""
-        task = self.task
-        predictions = await self.predict(pictures)
-        return [self._answer(task, predictions, row) for row in range(len(pictures))]
+        return [one.answer for one in await self.describe(pictures)]
+
+    async def describe(self, pictures: Sequence[Picture]) -> list[Description]:
+        """The same, with what of it can be drawn on the pictures; see `Client`."""
+        return self._described_as(self.task, *await self._of_pictures(pictures))
 
     async def classify(self, examples: Sequence[Example], signature: str = "classify") -> list[list[tuple[str, float]]]:
         """Of each example, the labels with their scores, by TF Serving's Classify; see `Client`."""
@@ -170,6 +160,24 @@ class AsyncClient(Asking):
             ServerError: as the server answers; nothing is asked again.
         """
         return await self._transport.send(call, seconds)
+
+    async def _of_pictures(self, pictures: Sequence[Picture]) -> tuple[dict[str, np.ndarray], list[Size]]:
+        """Predictions, and the pictures' sizes as they were sent."""
+        from serving.remote import inputs as fitting
+
+        signature = await self.signature()
+        name = fitting.picture_input(signature, self._signature_name)
+        size = self.settings.batch_size
+        starts = fitting.starts_of(pictures, size)
+
+        async def ask(start: int) -> tuple[dict[str, np.ndarray], list[Size]]:
+            # In a thread: a picture that has to be converted takes the loop's time.
+            sent = await asyncio.to_thread(fitting.to_send, pictures[start : start + size], start)
+            found = await self._predict(signature, {name: fitting.encoded(sent)})
+            return found, [(one.height, one.width) for one in sent]
+
+        found, sizes = zip(*await self._all(starts, ask), strict=True)
+        return fitting.joined(found), [one for some in sizes for one in some]
 
     async def _predict(self, signature: Signature, inputs: Arrays) -> dict[str, np.ndarray]:
         return await self._ask(self._calls.predict(self.target, self._signature_name, signature, inputs))

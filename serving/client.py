@@ -23,7 +23,7 @@ from serving.remote.asking import SIGNATURE, Asking, Readiness
 from serving.remote.errors import DeadlineExceeded, ModelNotFound, RequestRefused, Unavailable
 from serving.remote.retry import repeated
 from serving.remote.settings import ClientSettings, Tls
-from serving.remote.values import Metadata, ModelTarget, Signature, TensorSpec, VersionStatus
+from serving.remote.values import Description, Metadata, ModelTarget, Signature, Size, TensorSpec, VersionStatus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,7 @@ __all__ = [
     "Client",
     "ClientSettings",
     "DeadlineExceeded",
+    "Description",
     "Metadata",
     "ModelNotFound",
     "ModelTarget",
@@ -140,29 +141,21 @@ class Client(Asking):
             RequestRefused: one of a batch cannot be decoded by the server, which then refuses the whole batch.
             ServerError: the server cannot be reached or refuses.
         """
-        from serving.remote import inputs as fitting
-
-        signature = self.signature
-        name = fitting.picture_input(signature, self._signature_name)
-        size = self.settings.batch_size
-        starts = fitting.starts_of(pictures, size)
-
-        def ask(start: int) -> dict[str, np.ndarray]:
-            encoded = fitting.encoded(pictures[start : start + size], start)
-            return self._predict(signature, {name: encoded})
-
-        return fitting.joined(self._all(starts, ask))
+        return self._of_pictures(pictures)[0]
 
     def answers(self, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
-        """What the model says of each picture, in plain values, such as `{"label": "rose", "score": 0.97}`.
+        """What the model says of each picture, in plain values, such as `{"label": "rose", "score": 0.97}`; its places
+        are shares of the upright picture that was given.
 
         Raises:
             ConfigError: no `contract` was given, or the server's model does not answer as it says.
             DataError, ServerError: as `predict`.
         """
-        task = self.task
-        predictions = self.predict(pictures)
-        return [self._answer(task, predictions, row) for row in range(len(pictures))]
+        return [one.answer for one in self.describe(pictures)]
+
+    def describe(self, pictures: Sequence[Picture]) -> list[Description]:
+        """The same, with what of it can be drawn on the pictures; raises the same."""
+        return self._described_as(self.task, *self._of_pictures(pictures))
 
     def classify(self, examples: Sequence[Example], signature: str = "classify") -> list[list[tuple[str, float]]]:
         """Of each example, the labels with their scores, by TF Serving's Classify.
@@ -211,6 +204,23 @@ class Client(Asking):
                 return call.read(self._transport.send(call, wait.seconds))
             except ServerError as error:
                 time.sleep(wait.after(error))
+
+    def _of_pictures(self, pictures: Sequence[Picture]) -> tuple[dict[str, np.ndarray], list[Size]]:
+        """Predictions, and the pictures' sizes as they were sent."""
+        from serving.remote import inputs as fitting
+
+        signature = self.signature
+        name = fitting.picture_input(signature, self._signature_name)
+        size = self.settings.batch_size
+        starts = fitting.starts_of(pictures, size)
+
+        def ask(start: int) -> tuple[dict[str, np.ndarray], list[Size]]:
+            sent = fitting.to_send(pictures[start : start + size], start)
+            found = self._predict(signature, {name: fitting.encoded(sent)})
+            return found, [(one.height, one.width) for one in sent]
+
+        found, sizes = zip(*self._all(starts, ask), strict=True)
+        return fitting.joined(found), [one for some in sizes for one in some]
 
     def _predict(self, signature: Signature, inputs: Arrays) -> dict[str, np.ndarray]:
         return self._ask(self._calls.predict(self.target, self._signature_name, signature, inputs))

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline import console
 from pipeline.data.pictures import BadPicture, picture_to_send
 from pipeline.errors import DataError
-from serving.remote.inputs import encoded
+from serving.remote.inputs import encoded, to_send
 from serving.remote.json_tensors import from_json
 from serving.remote.tensors import STRING
 from serving.remote.transport import Arrays
@@ -37,7 +37,7 @@ def picture_requests(pictures: Sequence[bytes], signature: Signature, batch_size
     if not pictures:
         raise DataError("There is no picture to send.")
     name, spec = _picture_input(signature)
-    rows = encoded(pictures, 0) if spec.dtype == STRING else _pixels(pictures, spec)
+    rows = encoded(to_send(pictures, 0)) if spec.dtype == STRING else _pixels(pictures, spec)
     return [rows_from({name: rows}, start, batch_size) for start in range(0, len(rows), batch_size)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from pipeline.errors import ConfigError, ServerError, nearest
 from serving.remote.address import Address
 from serving.remote.errors import DeadlineExceeded, ModelNotFound, RequestRefused, Unavailable
 from serving.remote.settings import ClientSettings
-from serving.remote.values import Metadata, ModelTarget, Signature
+from serving.remote.values import Description, Metadata, ModelTarget, Signature, Size
 
 if TYPE_CHECKING:
     from serving.remote.transport import Arrays
@@ -53,16 +54,21 @@ class Asking:
             raise ConfigError(f"{self.target} has no signature {self._signature_name!r}. {hint}")
         return found[self._signature_name]
 
-    def _answer(self, task: Any, predictions: Arrays, row: int) -> dict[str, Any]:
+    def _described_as(self, task: Any, predictions: Arrays, sizes: Sequence[Size]) -> list[Description]:
+        """Predictions [B, ...] of the pictures of these sizes as they were sent, in the task's words."""
+        return [self._description(task, predictions, row, size) for row, size in enumerate(sizes)]
+
+    def _description(self, task: Any, predictions: Arrays, row: int, size: Size) -> Description:
         try:
-            found: dict[str, Any] = task.answer({name: value[row] for name, value in predictions.items()})
+            one = {name: value[row] for name, value in predictions.items()}
+            placed = task.placed(one, task.picture.window(*size))
+            return Description(task.answer(placed), task.drawing(placed), task.output_names)
         except (KeyError, ValueError) as error:
             shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in predictions.items())
             raise ConfigError(
                 f"{self.target} at {self.address} answers with {shapes}, which does not fit the contract "
                 f"{self._contract} ({error}). Give the contract of the model that is served there."
             ) from error
-        return found
 
 
 class Readiness:

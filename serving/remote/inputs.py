@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.pictures import BadPicture, picture_to_send
+from pipeline.data.pictures import BadPicture, StoredPicture, picture_to_send
 from pipeline.errors import DataError, nearest
 from serving.remote.tensors import STRING, TYPES
 from serving.remote.transport import Arrays
@@ -95,13 +95,21 @@ def starts_of(pictures: Sequence[Any], size: int) -> range:
     return range(0, len(pictures), size)
 
 
-def encoded(pictures: Sequence[Picture], first: int) -> np.ndarray:
-    """Objects [B]: the bytes to send; DataError that names the one that cannot be used, counted from `first`."""
+def to_send(pictures: Sequence[Picture], first: int) -> list[StoredPicture]:
+    """What to send; DataError that names the one that cannot be used, counted from `first`."""
+    return [_to_send(picture, first + place) for place, picture in enumerate(pictures)]
+
+
+def _to_send(picture: Picture, number: int) -> StoredPicture:
+    try:
+        return picture_to_send(picture.read_bytes() if isinstance(picture, Path) else picture)
+    except (BadPicture, OSError) as error:
+        name = picture if isinstance(picture, Path) else f"number {number}"
+        raise DataError(f"The picture {name} cannot be sent: {error}.") from error
+
+
+def encoded(pictures: Sequence[StoredPicture]) -> np.ndarray:
+    """Objects [B]: their bytes."""
     found = np.empty(len(pictures), object)
-    for place, picture in enumerate(pictures):
-        try:
-            found[place] = picture_to_send(picture.read_bytes() if isinstance(picture, Path) else picture).data
-        except (BadPicture, OSError) as error:
-            name = picture if isinstance(picture, Path) else f"number {first + place}"
-            raise DataError(f"The picture {name} cannot be sent: {error}.") from error
+    found[:] = [picture.data for picture in pictures]
     return found

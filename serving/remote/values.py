@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
 OTHER = "other"
 """The type of what the client does not read, such as resources and half floats of Google's kind (bfloat16)."""
 
@@ -83,3 +91,18 @@ class VersionStatus:
     state: str
     code: str = "OK"
     message: str = ""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model says of one picture, its places as shares of the picture that was given.
+
+    Args:
+        answer: in plain values, such as `{"label": "rose", "score": 0.97}`.
+        marks: what of it can be drawn on the picture, such as `boxes` float32 [N,4]: x_min, y_min, x_max, y_max.
+        names: of the classes in `marks`.
+    """
+
+    answer: dict[str, Any]
+    marks: Mapping[str, np.ndarray]
+    names: Sequence[str]

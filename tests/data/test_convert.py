@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from models.detectors.anchors import FittedAnchors
 from pipeline.cli import execute
 from pipeline.data.convert import FORMATS, _name, convert
 from pipeline.data.example import RawExample
 from pipeline.data.sources import SOURCES, DataSource, PascalVoc
 from pipeline.errors import ConfigError, DataError
+from pipeline.yaml_file import parse
 from tests.data.pictures import encoded, noise, write
 from tests.data.sources.test_coco import SQUARE, coco, content
 from tests.data.sources.test_coco import annotation as coco_annotation
@@ -213,6 +215,10 @@ def test_from_the_command_line(given: PascalVoc, tmp_path: Path, capsys: pytest.
     answer = json.loads(capsys.readouterr().out)
     assert len(answer["anchors"]) == 2
     assert answer["recall"]["0.50"] > 0.4
+    assert execute(["anchors", str(config), "--count", "2", "--size", "64x64", "--run", str(tmp_path / "run")]) == 0
+    pasted = capsys.readouterr().out.partition("such as retinanet or ssd:")[2]
+    settings = parse(pasted, "pasted").data["task"]["detector"]["anchors"]
+    assert FittedAnchors.model_validate(settings).pixels == tuple(map(tuple, answer["anchors"]))
     assert execute(["anchors", str(config), "--run", str(tmp_path / "run")]) == 2
     assert "Give --size" in capsys.readouterr().err
     assert execute(["convert", str(given.path), str(tmp_path / "x"), "--to", "yolo", "dificult=drop"]) == 2

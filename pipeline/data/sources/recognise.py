@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from pipeline.errors import DataError, nearest
 
 BOX_KINDS = ("pascal_voc", "coco", "yolo", "csv_boxes")
 YAML, JSON, CSV = (".yaml", ".yml"), ".json", ".csv"
+NAMES = re.compile(r"""^["']?names["']?\s*:""", re.MULTILINE)
+"""What a YOLO's data.yaml has and other YAML has not."""
 COLUMNS: Mapping[str, Sequence[str]] = {
     "image_column": ("image", "filename", "file_name", "path", "image_path"),
     "class_column": ("class", "label", "class_name", "name"),
@@ -37,38 +40,47 @@ def recognised(path: Path) -> dict[str, Any]:
     if not path.exists():
         beside = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"There is no {path}. {nearest(path.name, beside) if beside else ''}".strip())
-    found = _of_file(path) if path.is_file() else _of_folder(path)
+    found = next(candidates(path), None)
     if found is None:
         raise DataError(
             f"{path} is in none of the formats {', '.join(BOX_KINDS)}: expected Annotations/*.xml, COCO's JSON, a "
-            "data.yaml, or a CSV with columns for picture, edges and class. Give the format by --from."
+            "data.yaml with `names`, or a CSV with columns for picture, edges and class. Give the format by --from."
         )
     return found
 
 
-def _of_folder(folder: Path) -> dict[str, Any] | None:
-    names = {one.suffix.lower() for one in folder.iterdir() if one.is_file()}
-    if names & set(YAML):
-        return {"kind": "yolo", "path": str(folder)}
-    if (folder / "Annotations").is_dir():
-        return {"kind": "pascal_voc", "path": str(folder)}
+def candidates(path: Path) -> Iterator[dict[str, Any]]:
+    """Each `data.source` that a folder or file may be by its names, the likeliest first; only YAML and the heads of
+    tables are looked into."""
+    yield from _of_file(path) if path.is_file() else _of_folder(path)
+
+
+def _of_folder(folder: Path) -> Iterator[dict[str, Any]]:
+    annotations = (folder / "Annotations").is_dir()
+    files = [folder / "data.yaml", *sorted(file for suffix in YAML for file in folder.glob(f"*{suffix}"))]
+    if named := next(filter(_names_classes, files), None):
+        yield {"kind": "yolo", "path": str(folder if named == files[0] else named)}
+    if annotations:
+        yield {"kind": "pascal_voc", "path": str(folder)}
     if [*folder.glob("*.json"), *folder.glob("*/*.json")]:
-        return {"kind": "coco", "path": str(folder)}
-    tables = [found for file in sorted(folder.glob("*.csv")) if (found := _of_table(file))]
-    if tables:
-        return tables[0]
-    if any(file.suffix.lower() == ".xml" for file in files_below(folder)):
-        return {"kind": "pascal_voc", "path": str(folder)}
-    return None
+        yield {"kind": "coco", "path": str(folder)}
+    yield from (found for file in sorted(folder.glob("*.csv")) if (found := _of_table(file)))
+    if not annotations and any(file.suffix.lower() == ".xml" for file in files_below(folder)):
+        yield {"kind": "pascal_voc", "path": str(folder)}
 
 
-def _of_file(file: Path) -> dict[str, Any] | None:
+def _of_file(file: Path) -> Iterator[dict[str, Any]]:
     suffix = file.suffix.lower()
-    if suffix in YAML:
-        return {"kind": "yolo", "path": str(file)}
+    if suffix in YAML and _names_classes(file):
+        yield {"kind": "yolo", "path": str(file)}
     if suffix == JSON:
-        return {"kind": "coco", "path": str(file)}
-    return _of_table(file) if suffix == CSV else None
+        yield {"kind": "coco", "path": str(file)}
+    if suffix == CSV and (found := _of_table(file)):
+        yield found
+
+
+def _names_classes(file: Path) -> bool:
+    return file.is_file() and NAMES.search(file.read_text(encoding="utf-8-sig", errors="replace")) is not None
 
 
 def _of_table(file: Path) -> dict[str, Any] | None:
