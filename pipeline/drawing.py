@@ -44,6 +44,8 @@ COLOURS = (
 )  # fmt: skip
 """Told apart by everyone (Okabe and Ito, 2008); class number n has colour n, from the start again after the last."""
 IGNORED_COLOUR = (0, 0, 0)
+SCORES = "scores"
+"""How sure a model is of each object, beside its `boxes` and `classes`."""
 MARKS = {DIFFICULT: "*", CROWD: "+"}
 TINT = 0.45
 """How much of a mask's colour is mixed into the picture."""
@@ -162,9 +164,11 @@ def _draw_points(draw: ImageDraw.ImageDraw, example: Values, index: int, size: n
 
 
 def _object_name(example: Values, index: int, names: Names) -> str:
-    """The class, with `*` where the object is difficult and `+` where it stands for many."""
+    """The class, with `*` where the object is difficult and `+` where it stands for many; with how sure it is, where a
+    model found it."""
     marks = [mark for name, mark in MARKS.items() if name in example and example[name][index]]
-    return names.of_class(int(example[CLASSES][index])) + "".join(marks)
+    score = f" {example[SCORES][index]:.2f}" if SCORES in example else ""
+    return names.of_class(int(example[CLASSES][index])) + "".join(marks) + score
 
 
 def _draw_name(draw: ImageDraw.ImageDraw, picture: Image.Image, name: str, box: np.ndarray) -> None:

@@ -76,7 +76,7 @@ def _compare(
     evaluators, differences = (task.evaluator(), task.evaluator()), Differences()
     for evaluator, predictions in zip(evaluators, answers, strict=True):
         evaluator.update(asked.labels, predictions)
-    differences.update(*answers)
+    differences.update(answers[0], task.comparable(*answers))
     agreement = evaluators[1].agreement_with(evaluators[0])
     passed = agreement >= min_agreement
     return ParityResult(way, len(asked), agreement, differences.largest, pixel_difference, passed)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.stack import tf
-from pipeline.data.example import IMAGE, REAL
+from pipeline.data.example import REAL, DataInfo
 from pipeline.drawing import Names, Values, captions, drawn, png
 from pipeline.files import write_file
 
@@ -23,20 +22,23 @@ def keep_samples(folder: Path, examples: Sequence[Values], names: Names) -> dict
     written = {}
     for index, example in enumerate(examples):
         file = folder / f"{index:03}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_file(file, png(drawn(example, names)))
+        write_png(file, png(drawn(example, names)))
         written[file.name] = "; ".join(captions(example, names))
     return written
 
 
-def keep_mistakes(folder: Path, batches: tensorflow.data.Dataset, mistakes: Sequence[Mistake]) -> list[dict[str, Any]]:
-    """Finds the pictures of the mistakes in the evaluation data and writes them as PNG; gives a row for each."""
+def keep_mistakes(
+    folder: Path, batches: tensorflow.data.Dataset, mistakes: Sequence[Mistake], info: DataInfo
+) -> list[dict[str, Any]]:
+    """Finds the pictures of the mistakes in the evaluation data and writes them as PNG, with what is marked in them
+    drawn on; gives a row for each."""
     wanted = {mistake.id: index for index, mistake in enumerate(mistakes)}
     for batch in batches if wanted else ():
-        for identity, picture, real in zip(batch["id"].numpy(), batch[IMAGE], batch[REAL].numpy(), strict=True):
-            index = wanted.get(identity.decode()) if real else None
+        for place, identity in enumerate(batch["id"].numpy()):
+            index = wanted.get(identity.decode()) if batch[REAL][place] else None
             if index is not None:
-                write_picture(folder / f"{index:03}.png", picture)
+                example = {name: values[place].numpy() for name, values in batch.items()}
+                write_png(folder / f"{index:03}.png", png(drawn(example, Names.of(info))))
     return [mistake_row(index, mistake) for index, mistake in enumerate(mistakes)]
 
 
@@ -51,7 +53,7 @@ def mistake_row(index: int, mistake: Mistake) -> dict[str, Any]:
     }
 
 
-def write_picture(file: Path, picture: tensorflow.Tensor) -> None:
-    """Writes uint8 [H,W,C] as PNG."""
+def write_png(file: Path, content: bytes) -> None:
+    """Writes the bytes, and makes the folder where there is none."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_file(file, tf.io.encode_png(tf.cast(picture, tf.uint8)).numpy())
+    write_file(file, content)

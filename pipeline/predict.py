@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline import drawing
+from pipeline.data.example import IMAGE
 from pipeline.data.missing import MissingRegions
 from pipeline.data.pictures import BadPicture, StoredPicture, stored_picture
 from pipeline.data.sources.base import files_below, is_picture, shortened
@@ -18,6 +19,7 @@ from pipeline.errors import DataError
 from pipeline.files import write_file
 
 if TYPE_CHECKING:
+    from pipeline.predictors import Predictor
     from pipeline.tasks import Task
 
 BATCH = 32
@@ -33,6 +35,8 @@ class Answer:
         file: as the user gave it.
         picture: upright JPEG or PNG bytes; empty where the file cannot be read.
         answer: the task's answer in plain values; empty where the file cannot be read.
+        marks: what of it can be drawn on the picture, by the Example's names.
+        names: of the classes in `marks`.
         error: why it cannot be read; else empty.
     """
 
@@ -40,6 +44,8 @@ class Answer:
     picture: bytes
     answer: Mapping[str, Any]
     error: str = ""
+    marks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    names: Sequence[str] = ()
 
     def as_document(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -67,13 +73,23 @@ def predict(model: Path, files: Sequence[Path], regions: MissingRegions | None =
         pictures = [read(file, regions or MissingRegions(), stored_picture) for file in all_files(files)]
         predictor = open_predictor(model_files(local))
     readable = [index for index, (_, data, _) in enumerate(pictures) if data]
-    answers: dict[int, Mapping[str, Any]] = {}
-    for batch in _batches(readable):
-        pixels = np.stack([_fit(pictures[index][1], task) for index in batch])
-        predictions = predictor({"image": pixels})
-        for row, index in enumerate(batch):
-            answers[index] = task.answer({name: value[row] for name, value in predictions.items()})
-    return [Answer(file, data, answers.get(i, {}), error) for i, (file, data, error) in enumerate(pictures)]
+    answers = {
+        index: _answer(*pictures[index], prediction, task)
+        for batch in _batches(readable)
+        for index, prediction in zip(batch, _predictions(predictor, task, [pictures[i][1] for i in batch]), strict=True)
+    }
+    return [answers.get(i) or Answer(file, data, {}, error) for i, (file, data, error) in enumerate(pictures)]
+
+
+def _predictions(predictor: Predictor, task: Task, pictures: Sequence[bytes]) -> list[dict[str, np.ndarray]]:
+    """What a model says of encoded pictures, one by one, its places as shares of the pictures."""
+    predictions = predictor({"image": np.stack([_fit(data, task) for data in pictures])})
+    alone = [{name: values[row] for name, values in predictions.items()} for row in range(len(pictures))]
+    return [dict(task.placed(one, _window(data, task))) for one, data in zip(alone, pictures, strict=True)]
+
+
+def _answer(file: Path, data: bytes, error: str, prediction: Mapping[str, np.ndarray], task: Task) -> Answer:
+    return Answer(file, data, task.answer(prediction), error, task.drawing(prediction), task.output_names)
 
 
 def require_all(answers: Sequence[Answer]) -> None:
@@ -112,17 +128,16 @@ def draw(answers: Sequence[Answer], folder: Path) -> None:
     used: set[str] = set()
     for answer in answers:
         if not answer.error:
-            write_file(
-                folder / f"{_unused(answer.file.stem, used)}.png", drawn(answer.picture, in_words(answer.answer))
-            )
+            write_file(folder / f"{_unused(answer.file.stem, used)}.png", drawn(answer))
 
 
-def drawn(picture: bytes, text: str) -> bytes:
-    """PNG bytes of a picture (JPEG or PNG) with a line of text below it."""
+def drawn(answer: Answer) -> bytes:
+    """PNG bytes of an answer's picture with what can be drawn on it, and the answer as a line of text below it."""
     from PIL import Image
 
-    original = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
-    return drawing.png(drawing.with_caption(drawing.enlarged(original, DRAWN_AT_LEAST), text))
+    pixels = np.asarray(Image.open(io.BytesIO(answer.picture)).convert("RGB"))
+    marked = drawing.drawn({**answer.marks, IMAGE: pixels}, drawing.Names(answer.names), DRAWN_AT_LEAST)
+    return drawing.png(drawing.with_caption(marked, in_words(answer.answer)))
 
 
 def all_files(files: Sequence[Path]) -> list[Path]:
@@ -159,6 +174,13 @@ def _fit(data: bytes, task: Task) -> np.ndarray:
 
     pixels: np.ndarray = decode_and_fit(data, task.picture).numpy()
     return pixels
+
+
+def _window(data: bytes, task: Task) -> np.ndarray:
+    """float32 [4]: what of a picture the model saw."""
+    from models.preprocess import picture_size
+
+    return task.picture.window(*picture_size(data).numpy().tolist())
 
 
 def _batches(indices: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -237,7 +237,7 @@ def keep_mistakes(config: Config, run: Run, store: Store, task: Task, evaluator:
     split = data_input.evaluation_split(store.info)
     batches = data_input.evaluation_batches(store, task, split, config.evaluate.batch_size)
     mistakes = evaluator.mistakes(config.evaluate.mistakes)
-    run.write_json(run.mistakes, pictures_kept.keep_mistakes(run.metrics / "mistakes", batches, mistakes))
+    run.write_json(run.mistakes, pictures_kept.keep_mistakes(run.metrics / "mistakes", batches, mistakes, store.info))
 
 
 # ---------------------------------------------------------------------------------------------------- compress

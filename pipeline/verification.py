@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +149,8 @@ def _finite(value: Any) -> Any:
 class Differences:
     """Collects how far two models' predictions lie apart."""
 
-    largest: float = 0.0
-    scale: float = 1.0
+    largest_of: dict[str, float] = field(default_factory=dict)
+    scale_of: dict[str, float] = field(default_factory=dict)
     total: float = 0.0
     count: int = 0
 
@@ -159,10 +159,21 @@ class Differences:
         for name, values in expected.items():
             apart = np.abs(values.astype(np.float64) - found[name])
             # np.maximum, unlike max, keeps a NaN.
-            self.largest = float(np.maximum(self.largest, apart.max(initial=0.0)))
-            self.scale = float(np.maximum(self.scale, np.abs(values).max(initial=0.0)))
+            self.largest_of[name] = float(np.maximum(self.largest_of.get(name, 0.0), apart.max(initial=0.0)))
+            self.scale_of[name] = float(np.maximum(self.scale_of.get(name, 1.0), np.abs(values).max(initial=0.0)))
             self.total += float(apart.sum())
             self.count += apart.size
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of any number seen."""
+        return float(np.max(list(self.largest_of.values()), initial=0.0))
+
+    @property
+    def share(self) -> float:
+        """The largest difference as a share of the largest number of the same name, or of 1 where all are smaller."""
+        shares = [self.largest_of[name] / self.scale_of[name] for name in self.largest_of]
+        return float(np.max(shares, initial=0.0))
 
     @property
     def mean(self) -> float:

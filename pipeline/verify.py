@@ -53,7 +53,7 @@ class VerifySettings(Settings):
     """Limits of single files by name, in place of the general ones, such as `{int8: {max_drop: 0.003}}`."""
     exact_difference: float = Field(default=1e-3, ge=0)
     """Largest difference of any number in the predictions of a SavedModel and of the variant `float32`,
-    as a share of the largest prediction, or absolutely where all predictions are below 1."""
+    as a share of the largest number of the same prediction, or of 1 where all are smaller."""
     parity_pictures: int = Field(default=32, ge=0)
     """How many encoded pictures are sent through every way of preparing them; 0 for none."""
     min_parity: float = Field(default=0.9, ge=0, le=1)
@@ -115,7 +115,7 @@ def verify_variants(
     trained = Candidate(saved_model, KerasPredictor(task.serving_model(model)), task.evaluator())
     candidates = _candidates(task, saved_model, tflite, settings, exact)
     questions = _questions(task, store, split, settings.batch_size)
-    _ask_all(trained, candidates, questions, total, progress)
+    _ask_all(task, trained, candidates, questions, total, progress)
     sample = next(_questions(task, store, split, max(settings.parity_pictures, 1)))
     judge = Judge(task, settings, trained)
     results = {name: judge.result(name, candidate, sample) for name, candidate in candidates.items()}
@@ -179,11 +179,8 @@ class Judge:
             (f"agreement {agreement:.4f} (limit {limits.min_agreement:.4g})", agreement >= limits.min_agreement),
         ]
         if candidate.exact:
-            largest, limit = (
-                candidate.differences.largest,
-                self._settings.exact_difference * candidate.differences.scale,
-            )
-            checks.append((f"predictions differ by {largest:.2g} (limit {limit:.2g})", largest <= limit))
+            share, limit = candidate.differences.share, self._settings.exact_difference
+            checks.append((f"predictions differ by {share:.2g} (limit {limit:.2g})", share <= limit))
         missed = [reason for reason, kept in checks if not kept]
         return "; ".join(missed or [reason for reason, _ in checks]), not missed
 
@@ -218,6 +215,7 @@ def _questions(task: Task, store: Store, split: str, batch_size: int) -> Iterato
 
 
 def _ask_all(
+    task: Task,
     trained: Candidate,
     candidates: Mapping[str, Candidate],
     questions: Iterator[Asked],
@@ -232,7 +230,7 @@ def _ask_all(
         for candidate in candidates.values():
             found = candidate.predictor(asked.inputs)
             candidate.evaluator.update(asked.labels, found)
-            candidate.differences.update(expected, found)
+            candidate.differences.update(expected, task.comparable(expected, found))
         done += len(asked)
         if progress is not None:
             progress(done, total)

@@ -223,8 +223,9 @@ def test_differences_by_hand() -> None:
     differences = Differences()
     differences.update({"a": np.array([1.0, 2.0])}, {"a": np.array([1.5, 2.0])})
     differences.update({"a": np.array([-4.0, 0.0])}, {"a": np.array([-4.0, 0.1])})
-    assert (differences.largest, differences.scale) == (0.5, 4.0)
-    assert differences.mean == pytest.approx(0.15)
+    differences.update({"b": np.array([100.0])}, {"b": np.array([101.0])})  # large numbers do not excuse small ones
+    assert (differences.largest, differences.share) == (1.0, 0.5 / 4.0)
+    assert differences.mean == pytest.approx(1.6 / 5)
 
 
 def test_a_nan_is_never_blessed() -> None:
@@ -233,6 +234,7 @@ def test_a_nan_is_never_blessed() -> None:
     differences.update({"a": np.zeros(2)}, {"a": np.zeros(2)})
     assert math.isnan(differences.largest)
     assert not differences.largest <= 1e9
+    assert not differences.share <= 1e9
 
 
 def test_settings_need_no_tensorflow() -> None:

@@ -327,7 +327,7 @@ def choose_examples(
 
     def facts(record: tf.Tensor) -> Example:
         example = store.parse(record)
-        kept = {name: example[name] for name in (LABEL, LABELS) if name in example}
+        kept = {name: example[name] for name in (LABEL, LABELS, CLASSES) if name in example}
         return {**kept, "hash": random.uniform(random.keys(example[ID], tf.zeros([], tf.int64), seed), 0, 1)[0]}
 
     examples = cache.records(store, split).map(facts, num_parallel_calls=os.cpu_count(), deterministic=True)
@@ -348,12 +348,18 @@ def turns_of(classes: np.ndarray, hashes: np.ndarray) -> np.ndarray:
 
 
 def class_of(columns: dict[str, np.ndarray]) -> np.ndarray:
-    """One class for each example, int64 [n]: its label, the rarest of its labels (-1 where it has none), or 0 for
-    all."""
+    """One class for each example, int64 [n]: its label, the rarest of its labels or of its objects' classes (-1 where
+    it has none), or 0 for all."""
     if LABEL in columns:
         return columns[LABEL]
-    if LABELS not in columns:
+    if LABELS not in columns and CLASSES not in columns:
         return np.zeros(len(columns["hash"]), np.int64)
-    labels = columns[LABELS] > 0
+    labels = columns[LABELS] > 0 if LABELS in columns else shown(columns[CLASSES])
     rarity = np.where(labels, labels.sum(axis=0), np.iinfo(np.int64).max)
     return np.where(labels.any(axis=1), rarity.argmin(axis=1), -1)
+
+
+def shown(classes: np.ndarray) -> np.ndarray:
+    """Which classes the objects of each example are of: int64 [n, N] -> bool [n, K]."""
+    numbers = np.arange(max(classes.max(initial=NO_OBJECT), 0) + 1)
+    return (classes[:, :, np.newaxis] == numbers).any(axis=1)

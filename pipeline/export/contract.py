@@ -59,7 +59,9 @@ def write_contract(
         "labels": list(task.output_names),
         "preprocessing": preprocessing(task),
         "saved_model": {"path": _relative(saved_model, folder), "signatures": _signatures(task, saved_model)},
-        "tflite": {name: {"path": _relative(file, folder), **_tflite(task, file)} for name, file in tflite.items()},
+        "tflite": {
+            name: {"path": _relative(file, folder), **describe_tflite(task, file)} for name, file in tflite.items()
+        },
         "environment": dict(environment),
         "checksums": {_relative(file, folder): checksum(file) for file in files},
     }
@@ -78,6 +80,16 @@ def preprocessing(task: Task) -> dict[str, Any]:
         "dtype": "uint8",
         "range": [0, 255],
         "normalisation": "none: it is part of the network",
+    }
+
+
+def describe_tflite(task: Task, file: Path) -> dict[str, Any]:
+    """The signature, inputs and outputs of a `.tflite`, as they stand in the contract."""
+    found = inspect_file(file)
+    return {
+        "signature": "serving_default",
+        "inputs": [_stored(task, tensor, INPUTS) for tensor in found.inputs],
+        "outputs": [_stored(task, tensor, task.meanings()) for tensor in found.outputs],
     }
 
 
@@ -123,15 +135,6 @@ def _served(task: Task, name: str, info: Any, meanings: Mapping[str, Meaning]) -
     return _tensor(task, name, shape, dtype, meanings.get(name, Meaning("")))
 
 
-def _tflite(task: Task, file: Path) -> dict[str, Any]:
-    found = inspect_file(file)
-    return {
-        "signature": "serving_default",
-        "inputs": [_stored(task, tensor, INPUTS) for tensor in found.inputs],
-        "outputs": [_stored(task, tensor, task.meanings()) for tensor in found.outputs],
-    }
-
-
 def _stored(task: Task, tensor: TfliteTensor, meanings: Mapping[str, Meaning]) -> dict[str, Any]:
     """A quantized tensor stores (real / scale + zero_point); `range` and `meaning` speak of the real values."""
     described = _tensor(task, tensor.name, tensor.shape, tensor.dtype, meanings.get(tensor.name, Meaning("")))
@@ -148,5 +151,7 @@ def _tensor(task: Task, name: str, shape: Sequence[int | None], dtype: str, mean
         "dtype": dtype,
         "range": None if meaning.low is None and meaning.high is None else [meaning.low, meaning.high],
         "meaning": meaning.text,
-        "labelled": name not in INPUTS and labelled(task, [size or -1 for size in shape]),
+        "content": meaning.content,
+        "threshold": meaning.threshold,
+        "labelled": name not in INPUTS and labelled(task, meaning, [size or -1 for size in shape]),
     }

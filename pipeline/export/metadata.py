@@ -17,17 +17,31 @@ from typing import Any
 from models.preprocess import PictureFormat
 from pipeline.compress import flatbuffer
 from pipeline.export.labels import LABEL_FILE, labels_text
-from pipeline.tasks.base import Meaning
+from pipeline.tasks.base import Content, Meaning
 
 METADATA_NAME = b"TFLITE_METADATA"
 METADATA_IDENTIFIER = b"M001"
-MINIMUM_PARSER_VERSION = "1.0.0"
+PARSER_VERSION, PARSER_VERSION_OF_GROUPS = "1.0.0", "1.2.0"
+"""The least that has all fields used: without groups of outputs, and with."""
 
 # Enumerations and union types of the schema.
 UNKNOWN, RGB, GRAYSCALE = 0, 1, 2
-IMAGE_PROPERTIES, FEATURE_PROPERTIES = 2, 1
+FEATURE_PROPERTIES, IMAGE_PROPERTIES, BOUNDING_BOX_PROPERTIES = 1, 2, 3
+BOUNDARIES = 1
 NORMALIZATION_OPTIONS, SCORE_THRESHOLDING_OPTIONS = 1, 3
-TENSOR_AXIS_LABELS = 2
+TENSOR_AXIS_LABELS, TENSOR_VALUE_LABELS = 2, 3
+
+NAMES: dict[Content, str] = {
+    "boxes": "location",
+    "categories": "category",
+    "scores": "score",
+    "count": "number of detections",
+}
+"""What MediaPipe's ObjectDetector calls its outputs, and finds them by; all others go by the signature's names."""
+OBJECTS = "detection_result"
+"""The group of outputs with one entry for each object, as MediaPipe's metadata writer names it."""
+LABEL_KINDS: dict[Content, int] = {"feature": TENSOR_AXIS_LABELS, "categories": TENSOR_VALUE_LABELS}
+"""What labels are names of: the entries of the last axis, or the values."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,7 @@ class Float:
 
 
 class Table(dict[int, Any]):
-    """A flatbuffer table: slot number in the schema -> text, number, Table, or a list of Tables or floats."""
+    """A flatbuffer table: slot number in the schema -> text, number, Table, or a list of texts, Tables or numbers."""
 
 
 def write_metadata(model: bytes, metadata: Table, labels: Sequence[str]) -> bytes:
@@ -58,7 +72,12 @@ def write_metadata(model: bytes, metadata: Table, labels: Sequence[str]) -> byte
 def model_metadata(name: str, description: str, picture: PictureFormat, outputs: Sequence[Table]) -> Table:
     """ModelMetadata of a network with one picture as its input."""
     subgraph = Table({2: [picture_metadata(picture)], 3: list(outputs)})
-    return Table({0: name, 1: description, 3: [subgraph], 7: MINIMUM_PARSER_VERSION})
+    of_objects = [NAMES[content] for content in ("boxes", "categories", "scores")]
+    grouped = {*of_objects} <= {output[0] for output in outputs}
+    if grouped:
+        subgraph[8] = [Table({0: OBJECTS, 1: of_objects})]
+    version = PARSER_VERSION_OF_GROUPS if grouped else PARSER_VERSION
+    return Table({0: name, 1: description, 3: [subgraph], 7: version})
 
 
 def picture_metadata(picture: PictureFormat) -> Table:
@@ -81,13 +100,15 @@ def picture_metadata(picture: PictureFormat) -> Table:
 
 
 def output_metadata(name: str, meaning: Meaning, labelled: bool) -> Table:
-    """TensorMetadata of one prediction; `labelled` when its last axis has one entry for each label."""
-    table = Table({0: name, 1: meaning.text, 3: _content(FEATURE_PROPERTIES, Table())})
+    """TensorMetadata of one prediction; `labelled` when the labels name the entries of its last axis, or its values."""
+    table = Table({0: NAMES.get(meaning.content, name), 1: meaning.text, 3: CONTENTS[meaning.content]})
     if meaning.low is not None and meaning.high is not None:
         table[5] = Table({0: [meaning.high], 1: [meaning.low]})
-        table[4] = [_process_unit(SCORE_THRESHOLDING_OPTIONS, Table({0: Float(meaning.low)}))]
+    if meaning.threshold is not None:
+        table[4] = [_process_unit(SCORE_THRESHOLDING_OPTIONS, Table({0: Float(meaning.threshold)}))]
     if labelled:
-        table[6] = [Table({0: LABEL_FILE, 1: "Names of the entries, in order.", 2: Byte(TENSOR_AXIS_LABELS)})]
+        kind = Byte(LABEL_KINDS[meaning.content])
+        table[6] = [Table({0: LABEL_FILE, 1: "Names of the entries, in order.", 2: kind})]
     return table
 
 
@@ -102,6 +123,26 @@ def serialise(root: Table) -> bytes:
 
 def _content(kind: int, properties: Table) -> Table:
     return Table({0: Byte(kind), 1: properties})
+
+
+def _content_of_objects(kind: int, properties: Table) -> Table:
+    """Content from axis 2 on, counted from 0: what each of the M objects of [B,M] or [B,M,4] has."""
+    return Table({**_content(kind, properties), 2: Table({0: UnsignedInt(2), 1: UnsignedInt(2)})})
+
+
+def _boxes() -> Table:
+    """BoundingBoxProperties: which of the four numbers are left, top, right and bottom. That they are shares of the
+    picture, CoordinateType.RATIO, is the schema's default."""
+    return Table({0: [UnsignedInt(index) for index in range(4)], 1: Byte(BOUNDARIES)})
+
+
+CONTENTS: dict[Content, Table] = {
+    "feature": _content(FEATURE_PROPERTIES, Table()),
+    "boxes": _content_of_objects(BOUNDING_BOX_PROPERTIES, _boxes()),
+    "categories": _content_of_objects(FEATURE_PROPERTIES, Table()),
+    "scores": _content_of_objects(FEATURE_PROPERTIES, Table()),
+    "count": _content(FEATURE_PROPERTIES, Table()),
+}
 
 
 def _process_unit(kind: int, options: Table) -> Table:
@@ -134,14 +175,18 @@ def _put_slot(builder: Any, slot: int, value: Any, offsets: Mapping[int, int]) -
 
 
 def _write_vector(builder: Any, values: list[Any]) -> int:
-    """A vector of tables, or of floats."""
-    tables = isinstance(values[0], Table)
-    entries = [_write(builder, value) for value in values] if tables else values
-    put = builder.PrependUOffsetTRelative if tables else builder.PrependFloat32
+    """A vector of tables or texts, of unsigned numbers, or of floats; each entry takes 4 bytes."""
+    match values[0]:
+        case Table() | str():
+            entries, put = [_write(builder, value) for value in values], builder.PrependUOffsetTRelative
+        case UnsignedInt():
+            entries, put = [value.value for value in values], builder.PrependUint32
+        case _:
+            entries, put = values, builder.PrependFloat32
     builder.StartVector(4, len(entries), 4)
     for entry in reversed(entries):
         put(entry)
-    return builder.EndVector()
+    return int(builder.EndVector())
 
 
 def _with_metadata_buffer(model: bytes, metadata: bytes) -> bytes:

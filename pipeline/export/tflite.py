@@ -44,9 +44,10 @@ def refuse_other_operators(model: bytes, name: str) -> None:
         )
 
 
-def labelled(task: Task, shape: Sequence[int]) -> bool:
+def labelled(task: Task, meaning: Meaning, shape: Sequence[int]) -> bool:
     """Whether the last axis of a prediction [B, ...] has one entry for each of the task's names."""
-    return bool(task.output_names) and len(shape) > 1 and shape[-1] == len(task.output_names)
+    names = len(task.output_names)
+    return meaning.content == "feature" and names > 0 and len(shape) > 1 and shape[-1] == names
 
 
 def _outputs_in_file_order(model: bytes) -> list[TfliteTensor]:
@@ -59,4 +60,5 @@ def _outputs_in_file_order(model: bytes) -> list[TfliteTensor]:
 
 def _describe(task: Task, tensor: TfliteTensor) -> Table:
     meaning = task.meanings().get(tensor.name, Meaning(""))
-    return output_metadata(tensor.name, meaning, labelled(task, tensor.shape))
+    indexes_names = meaning.content == "categories" and len(task.output_names) > 0
+    return output_metadata(tensor.name, meaning, indexes_names or labelled(task, meaning, tensor.shape))

@@ -8,14 +8,16 @@ from pydantic import Field
 
 from pipeline.tasks.base import Task
 from pipeline.tasks.classification import Classification
+from pipeline.tasks.detection import Detection
 from pipeline.tasks.multi_label import MultiLabel
 from pipeline.tasks.regression import Regression
 
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
+    "detection": Detection,
     "multi_label": MultiLabel,
     "regression": Regression,
 }
-AnyTask = Annotated[Classification | MultiLabel | Regression, Field(discriminator="kind")]
+AnyTask = Annotated[Classification | Detection | MultiLabel | Regression, Field(discriminator="kind")]
 
-__all__ = ["TASKS", "AnyTask", "Classification", "MultiLabel", "Regression", "Task"]
+__all__ = ["TASKS", "AnyTask", "Classification", "Detection", "MultiLabel", "Regression", "Task"]

@@ -21,10 +21,15 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.metrics.base import Evaluator
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
     import tf_keras as keras
 
 Tensors = Mapping[str, Any]
+Content = Literal["feature", "boxes", "categories", "scores", "count"]
+"""What a prediction's numbers are. The last four belong together and speak of objects, M a picture at most: `boxes`
+[B,M,4] x_min, y_min, x_max, y_max as shares of the picture, `categories` [B,M] indices of the task's names, `scores`
+[B,M], and `count` [B], how many of the M there are. A `feature` is anything else."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,16 @@ class Meaning:
     Args:
         text: one sentence.
         low, high: the range of its values; None where there is no bound.
+        content: what its numbers are. The last axis of a `feature` has one entry for each of the task's names, where it
+            is as long.
+        threshold: the value below which it is better not shown; None where it is not for choosing by.
     """
 
     text: str
     low: float | None = None
     high: float | None = None
+    content: Content = "feature"
+    threshold: float | None = None
 
 
 class Task(Settings):
@@ -132,6 +142,24 @@ class Task(Settings):
     def meanings(self) -> dict[str, Meaning]:
         """Name of each decoded prediction -> what it says."""
         return {}
+
+    def drawing(self, prediction: Tensors) -> dict[str, np.ndarray]:
+        """What of one decoded prediction can be drawn on its picture, by the Example's names; nothing by default."""
+        return {}
+
+    def placed(self, prediction: Tensors, window: np.ndarray) -> Tensors:
+        """One decoded prediction with its places as shares of the picture that was given, for tasks that have any.
+
+        Args:
+            prediction: no batch axis, numpy; its places are shares of the model's picture.
+            window: float [4], what of the given picture that shows (`preprocess.fit_window`).
+        """
+        return prediction
+
+    def comparable(self, expected: Tensors, found: Tensors) -> Tensors:
+        """`found` [B, ...] as it can be compared with `expected` number by number; the same where order says nothing
+        in itself."""
+        return found
 
     def example_signatures(self, predictions: Tensors) -> dict[str, dict[str, tf.Tensor]]:
         """What TensorFlow Serving's Classify and Regress answer, built inside the graph, for the tasks that they fit.

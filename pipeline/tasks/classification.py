@@ -95,7 +95,8 @@ class Classification(Task):
 
     def meanings(self) -> dict[str, Meaning]:
         """What `scores` says."""
-        return {"scores": Meaning("Probability of each class, in the labels' order; they sum to 1.", 0.0, 1.0)}
+        text = "Probability of each class, in the labels' order; they sum to 1."
+        return {"scores": Meaning(text, 0.0, 1.0, threshold=0.0)}
 
     def example_signatures(self, predictions: Tensors) -> dict[str, dict[str, tf.Tensor]]:
         """`classify`: every class with its score."""

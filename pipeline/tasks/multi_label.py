@@ -112,7 +112,8 @@ class MultiLabel(Task):
 
     def meanings(self) -> dict[str, Meaning]:
         """What `scores` says."""
-        return {"scores": Meaning("Probability that each class is present, in the labels' order.", 0.0, 1.0)}
+        text = "Probability that each class is present, in the labels' order."
+        return {"scores": Meaning(text, 0.0, 1.0, threshold=0.0)}
 
     def example_signatures(self, predictions: Tensors) -> dict[str, dict[str, tf.Tensor]]:
         """`classify`: every class with its score."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.detectors import DETECTORS
 from models.stack import keras, tf
 from pipeline import stages
 from pipeline.data.input import InputSettings, training_batches
@@ -15,7 +17,7 @@ from pipeline.data.store import Store
 from pipeline.learners import LEARNERS, Learner
 from pipeline.run import Run
 from pipeline.tasks import TASKS, Task
-from tests.contracts.tables import data_settings, data_with_holes
+from tests.contracts.tables import SMALL, data_settings, data_with_holes
 
 SIZE = 16
 BATCH = 8
@@ -25,6 +27,24 @@ SMALLEST: dict[str, dict[str, Any]] = {
     "mobilenet_v2": {"alpha": 0.35},
 }
 """Settings that make a backbone small; one that is not named here is taken as it is."""
+
+
+VARIETIES: dict[str, tuple[str, dict[str, Any]]] = {
+    **{kind: (kind, {}) for kind in TASKS},
+    **{
+        f"detection-{kind}": ("detection", {"detector": {"kind": kind, "head_width": 8}})
+        for kind in DETECTORS
+        if kind != SMALL["detection"]["detector"]["kind"]
+    },
+}
+"""Name -> task and settings: every task, and detection with each of its architectures."""
+PAIRS = [*itertools.product(TASKS, LEARNERS), *((name, "supervised") for name in VARIETIES if name not in TASKS)]
+"""Each task with each learner, and the other varieties with the usual one."""
+
+
+def task_class(name: str) -> type[Task]:
+    """The task of a variety."""
+    return TASKS[VARIETIES[name][0]]
 
 
 def store_for(task: type[Task], table: Path) -> Store:
@@ -45,12 +65,13 @@ def weighted(task: Task, store: Store) -> Task:
 
 
 def tiny_task(kind: str, store: Store, backbone: str = "small_resnet", size: int = SIZE) -> Task:
-    """The task with its defaults, a small network, and what the data decides."""
-    settings = {
+    """A variety with its defaults, a small network, and what the data decides."""
+    task, settings = VARIETIES[kind]
+    network = {
         "picture": {"height": size, "width": size},
         "backbone": {"kind": backbone, **SMALLEST.get(backbone, {})},
     }
-    return TASKS[kind].model_validate(settings).resolve(store.info)
+    return TASKS[task].model_validate({**network, **SMALL.get(task, {}), **settings}).resolve(store.info)
 
 
 def trained_run(task: Task, store: Store) -> Path:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from pipeline.data.example import LABEL, LABELS, VALUE
+from pipeline.data.example import BOXES, LABEL, LABELS, VALUE
 
 COLOURS = ("red", "green", "blue")
+OBJECTS = "objects.csv"
+"""Beside the table: the square in each picture, and in some all of the picture as a second object, or none."""
+SMALL: dict[str, dict[str, Any]] = {
+    "detection": {
+        "strides": [2, 4],
+        "neck": {"kind": "fpn", "channels": 8},
+        "detector": {"kind": "yolo", "head_depth": 1, "head_width": 8, "bins": 5},
+        "suppression": {"kind": "class_wise", "most": 6, "candidates": 20, "least_score": 0.0},
+        "threshold": 0.0,
+    }
+}
+"""Task -> settings without which it does not fit pictures of 16 pixels; a task that is not named here needs none."""
 COLUMNS_OF: dict[str, dict[str, Any]] = {
     LABEL: {"label_column": "colour"},
     LABELS: {"labels_column": "words"},
@@ -46,10 +59,22 @@ def write_table(folder: Path, count: int, size: int = 16) -> Path:
         words = [COLOURS[colour], *(["right"] if x + side / 2 > size / 2 else []), *(["low"] if y > size / 3 else [])]
         known = (COLOURS[colour], "|".join(words), x / size, 1e6 * y)
         rows.append((f"{number:03}.png", *known, *with_holes(number // len(COLOURS), colour, known)))
+    write_objects(folder, rows, size)
     table = folder / "pictures.csv"
     with table.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([HEADER, *rows])
     return table
+
+
+def write_objects(folder: Path, rows: Sequence[tuple[Any, ...]], size: int) -> None:
+    """The boxes in pixels: of every seventh picture none, of every second two."""
+    lines = []
+    for number, (file, colour, _, x, millions, *_) in enumerate(rows):
+        left, top, side = round(x * size), round(millions / 1e6), size // 3
+        square, whole = (file, left, top, left + side, top + side, colour), (file, 0, 0, size, size, COLOURS[0])
+        lines += [(file, "", "", "", "", "")] if number % 7 == 6 else [square, whole] if number % 2 else [square]
+    with (folder / OBJECTS).open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("image", "x_min", "y_min", "x_max", "y_max", "class"), *lines])
 
 
 def with_holes(number: int, colour: int, known: tuple[Any, ...]) -> list[Any]:
@@ -59,10 +84,16 @@ def with_holes(number: int, colour: int, known: tuple[Any, ...]) -> list[Any]:
     return ["" if hole else cell for hole, cell in zip((*empty, *empty[1:]), cells, strict=True)]
 
 
+def source_of(table: Path, field: str) -> dict[str, Any]:
+    """What reads a label field."""
+    if field == BOXES:
+        return {"kind": "csv_boxes", "path": str(table.with_name(OBJECTS))}
+    return {"kind": "table", "path": str(table), **COLUMNS_OF[field]}
+
+
 def data_settings(table: Path, field: str) -> dict[str, Any]:
     """`data` of a configuration that reads a label field from the table."""
-    source = {"kind": "table", "path": str(table), **COLUMNS_OF[field]}
-    return {"source": source, "splits": {"validation": 0.2, "test": 0.2}}
+    return {"source": source_of(table, field), "splits": {"validation": 0.2, "test": 0.2}}
 
 
 def data_with_holes(table: Path, field: str) -> dict[str, Any]:

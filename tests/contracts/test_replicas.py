@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.learners import LEARNERS
-from pipeline.tasks import TASKS
 from tests.conftest import ROOT
 from tests.contracts.replicas import HOLES, PENALISED, REPLICAS
+from tests.contracts.subjects import PAIRS
 
 UNBIASED_VARIANCE = 0.01
 """BatchNormalization's moving variance divides by n - 1 of a replica's n values, so it is a little larger on two."""
@@ -28,8 +27,7 @@ def weights(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("task", "learner"), PAIRS)
 def test_a_step_on_two_replicas_is_a_step_on_one(task: str, learner: str, weights: Path) -> None:
     assert_the_same(weights, f"{task}-{learner}-whole")
 

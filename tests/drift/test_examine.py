@@ -28,6 +28,7 @@ QUICK = DriftSettings(reference=200, furthest=6)
 LOOKS = ["height", "width", "aspect", "brightness", "contrast", "saturation", "sharpness"]
 ANSWERS = {
     "classification": ["score", "class"],
+    "detection": ["score", "classes in an answer", "class"],
     "multi_label": ["score", "classes in an answer", "class"],
     "regression": ["answer: x", "answer: millions"],
 }

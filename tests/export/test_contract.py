@@ -65,6 +65,8 @@ def test_signatures(contract: dict[str, Any]) -> None:
         "dtype": "float32",
         "range": [0.0, 1.0],
         "meaning": "Probability of each class, in the labels' order; they sum to 1.",
+        "content": "feature",
+        "threshold": 0.0,
         "labelled": True,
     }
     assert [entry["dtype"] for entry in signatures["classify"]["outputs"]] == ["string", "float32"]

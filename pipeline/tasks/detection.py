@@ -1,0 +1,207 @@
+"""Any number of objects in each picture: where, and of which class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from models.detectors import YOLO, AnyDetector
+from models.detectors.layout import Layout
+from models.necks import FPN, AnyNeck
+from models.stack import keras, tf
+from models.suppression import AnySuppression, ClassWise
+from pipeline.data.example import BOXES, CLASSES, CROWD, DIFFICULT, NO_OBJECT, TRAIN, DataInfo, Example
+from pipeline.errors import DataError
+from pipeline.tasks.base import Meaning, Metric, Task, Tensors, named_outputs
+from pipeline.tasks.class_weights import AnyClassWeights, Unweighted
+from pipeline.tasks.pairing import in_order_of
+
+if TYPE_CHECKING:
+    from pipeline.metrics.base import Evaluator
+    from pipeline.metrics.detection import DetectionEvaluator
+
+DETECTIONS = "detections"
+"""The one output of the model that is fitted: all raw numbers, place by place."""
+
+
+class Detection(Task):
+    """Boxes with classes. Predictions, all float32, M = `suppression.most`: `boxes` [B,M,4] x_min, y_min, x_max, y_max
+    as shares of the model's picture, `classes` [B,M], `scores` [B,M] 0..1, falling, and `count` [B], how many of the M
+    are there; the rest are zeros."""
+
+    kind: Literal["detection"] = "detection"
+    """The task's name."""
+    class_names: tuple[str, ...] = ()
+    """The classes in the order of their numbers; left empty, they are taken from the data."""
+    strides: tuple[int, ...] = Field(default=(8, 16, 32), min_length=1)
+    """Pixels between the places of each level that answers, the finest first. Levels that the backbone does not have
+    are added behind its last."""
+    neck: AnyNeck | None = FPN()
+    """What joins the levels; none = each answers by itself."""
+    detector: AnyDetector = YOLO()
+    """The architecture: what each place says, which place answers for which object, what a wrong answer costs."""
+    suppression: AnySuppression = ClassWise()
+    """How several answers for one object become one."""
+    threshold: float = Field(default=0.3, ge=0.0, le=1.0)
+    """Score from which on an object counts as found, in answers and in precision and recall; after training it is
+    chosen on the validation split, where that is not the one judged on, as the one with the best F1."""
+    class_weights: AnyClassWeights = Unweighted()
+    """What the objects of each class count in the loss, for classes of unequal size; kept by name once the data is
+    known."""
+    objects_a_picture: float | None = Field(default=None, gt=0.0)
+    """By what a picture's loss is divided; left out, the mean number of objects of a training picture."""
+
+    label_field: ClassVar[str] = BOXES
+    metric: ClassVar[Metric] = Metric("map", "max")
+
+    @field_validator("strides")
+    @classmethod
+    def _growing(cls, strides: tuple[int, ...]) -> tuple[int, ...]:
+        powers = all(stride > 0 and stride & (stride - 1) == 0 for stride in strides)
+        if not powers or list(strides) != sorted(set(strides)):
+            raise ValueError(f"expected growing powers of two, such as [8, 16, 32], got {list(strides)}")
+        return strides
+
+    @model_validator(mode="after")
+    def _anchors_fit_levels(self) -> Detection:
+        self.detector.answers(len(self.strides))
+        return self
+
+    def resolve(self, info: DataInfo) -> Detection:
+        """Takes the class names and the number of objects from the data.
+
+        Raises:
+            DataError: the data has no boxes, no class, other classes than set, or no object to learn from.
+        """
+        self.require(info)
+        if self.class_names and self.class_names != info.class_names:
+            raise DataError(
+                f"task.class_names is {list(self.class_names)}, but the data holds {list(info.class_names)}. "
+                "Leave task.class_names out to take them from the data, or correct the data."
+            )
+        known = {"class_names": info.class_names, "class_weights": self.class_weights.resolve(info)}
+        return self.model_copy(update={**known, "objects_a_picture": self.objects_a_picture or _mean_objects(info)})
+
+    @property
+    def layout(self) -> Layout:
+        """The places of its network."""
+        answers = self.detector.answers(len(self.strides))
+        return Layout(self.picture.height, self.picture.width, self.strides, answers)
+
+    def encode(self, examples: Example) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Targets: `detections` float32 [B,N,6], see `models.detectors.truth`."""
+        from models.detectors.truth import written
+
+        asked = examples[CLASSES] != NO_OBJECT
+        for name in (CROWD, DIFFICULT):
+            if name in examples:
+                asked &= ~examples[name]
+        return {"image": examples["image"]}, {DETECTIONS: written(examples[BOXES], examples[CLASSES], asked)}
+
+    def build(self) -> keras.Model:
+        """uint8 `image` -> `classes_S` and `boxes_S` float32 [B,H/S,W/S,..] for each stride S."""
+        from models import heads, necks
+
+        image, pixels = heads.picture_input(self.picture)
+        levels = necks.levels_for(self.backbone.features(pixels), self.strides)
+        if self.neck is not None:
+            levels = self.neck.build(levels)
+        by_stride = {stride: levels[f"stride_{stride}"] for stride in self.strides}
+        return keras.Model(image, self.detector.head(by_stride, len(self.class_names)), name=self.backbone.kind)
+
+    def training_model(self, model: keras.Model) -> keras.Model:
+        """The same network with one output, `detections` float32 [B,P,C+R]: the numbers of all places."""
+        from models.detectors.base import joined
+
+        raw = joined(self.layout, named_outputs(model))
+        numbers = tf.concat([raw.classes, raw.boxes], axis=-1)
+        output = keras.layers.Activation("linear", dtype="float32", name=DETECTIONS)(numbers)
+        return keras.Model(model.inputs, {DETECTIONS: output}, name=model.name)
+
+    def losses(self) -> dict[str, keras.losses.Loss]:
+        """The detector's, as a sum over the picture divided by the usual number of objects."""
+        from models.detectors.base import Counting
+        from models.detectors.loss import DetectionLoss
+
+        weights = self.class_weights.of(self.class_names)
+        counting = Counting(self.objects_a_picture or 1.0, weights)
+        return {DETECTIONS: DetectionLoss(self.detector, self.layout, len(self.class_names), counting)}
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The class names."""
+        return self.class_names
+
+    def decode(self, outputs: Tensors) -> dict[str, tf.Tensor]:
+        """Scores and boxes of all places, then suppression; see the class for what comes out."""
+        from models.detectors.base import joined
+
+        layout = self.layout
+        raw = joined(layout, outputs)
+        boxes = tf.clip_by_value(self.detector.boxes(layout, raw) / layout.scale(), 0.0, 1.0)
+        chosen: dict[str, tf.Tensor] = self.suppression.select(boxes, self.detector.scores(raw))
+        return chosen
+
+    def meanings(self) -> dict[str, Meaning]:
+        """What the predictions say."""
+        last, most = float(max(len(self.class_names) - 1, 0)), float(self.suppression.most)
+        return {
+            "boxes": Meaning("x_min, y_min, x_max, y_max of each object, as shares of the picture.", 0.0, 1.0, "boxes"),
+            "classes": Meaning(
+                "The number of each object's class, from 0, in the labels' order.", 0.0, last, "categories"
+            ),
+            "scores": Meaning("How sure each object is, falling.", 0.0, 1.0, "scores", self.threshold),
+            "count": Meaning("How many objects there are; what lies behind is zero.", 0.0, most, "count"),
+        }
+
+    def evaluator(self) -> DetectionEvaluator:
+        """COCO's and VOC's average precision, precision and recall at the threshold, kinds of errors."""
+        from pipeline.metrics.detection import DetectionEvaluator
+
+        return DetectionEvaluator(self.class_names, self.threshold, (self.picture.height, self.picture.width))
+
+    def tuned(self, validation: Evaluator) -> Detection:
+        """With the threshold of the best F1 on the validation split."""
+        return self.model_copy(update={"threshold": validation.best_threshold()})  # type: ignore[attr-defined]
+
+    def answer(self, prediction: Tensors) -> dict[str, Any]:
+        """The objects from the threshold on, the surest first, their boxes in shares of the picture."""
+        found = self._found(prediction)
+        rows = zip(found[CLASSES].tolist(), found["scores"].tolist(), found[BOXES].tolist(), strict=True)
+        return {
+            "objects": [
+                {"label": self.class_names[number], "score": round(score, 6), "box": [round(side, 6) for side in box]}
+                for number, score, box in rows
+            ]
+        }
+
+    def drawing(self, prediction: Tensors) -> dict[str, np.ndarray]:
+        """The same as `boxes`, `classes` and `scores`."""
+        return self._found(prediction)
+
+    def placed(self, prediction: Tensors, window: np.ndarray) -> dict[str, np.ndarray]:
+        """With boxes as shares of the picture that the window was taken from, clipped to it."""
+        low, extent = window[[1, 0]], window[[3, 2]] - window[[1, 0]]
+        corners = np.asarray(prediction[BOXES]).reshape(-1, 2, 2) * extent + low
+        boxes = np.clip(corners, 0.0, 1.0).reshape(-1, 4).astype(np.float32)
+        there = np.arange(len(boxes)) < prediction["count"]
+        return {**prediction, BOXES: np.where(there[:, np.newaxis], boxes, 0.0)}
+
+    def comparable(self, expected: Tensors, found: Tensors) -> dict[str, np.ndarray]:
+        """The answers of `found` in the order of `expected`: two scores that rounding parts may change places."""
+        return in_order_of(expected, found)
+
+    def _found(self, prediction: Tensors) -> dict[str, np.ndarray]:
+        keep = np.arange(len(prediction["scores"])) < prediction["count"]
+        keep &= np.asarray(prediction["scores"]) >= self.threshold
+        values = {name: np.asarray(prediction[name])[keep] for name in (BOXES, "scores")}
+        return {**values, CLASSES: np.asarray(prediction[CLASSES])[keep].astype(np.int64)}
+
+
+def _mean_objects(info: DataInfo) -> float:
+    objects = sum(info.class_counts.get(TRAIN, ()))
+    if not objects:
+        raise DataError("The training split holds no object to learn from. Look at `convoy doctor data`.")
+    return objects / info.num_examples[TRAIN]

@@ -1,0 +1,120 @@
+"""The task `detection`, beyond what the contracts hold every task to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from models.stack import tf
+from pipeline.data.example import BOXES, CLASSES, CROWD, DIFFICULT, TRAIN, DataInfo
+from pipeline.errors import DataError
+from pipeline.tasks import Detection
+from pipeline.tasks.base import named_outputs
+from pipeline.tasks.pairing import in_order_of
+
+INFO = DataInfo(
+    fields=("id", "image", BOXES, CLASSES),
+    class_names=("cat", "dog"),
+    num_examples={TRAIN: 4},
+    class_counts={TRAIN: [9, 1]},
+    max_objects=3,
+)
+
+
+def task(**settings: Any) -> Detection:
+    return Detection.model_validate(settings).resolve(INFO)
+
+
+def prediction(*rows: tuple[Any, ...], most: int = 4) -> dict[str, np.ndarray]:
+    """Rows of box, class, score, padded."""
+    found = {"boxes": np.zeros((most, 4), np.float32), "classes": np.zeros(most, np.float32)}
+    found |= {"scores": np.zeros(most, np.float32), "count": np.float32(len(rows))}
+    for place, (box, number, score) in enumerate(rows):
+        found["boxes"][place], found["classes"][place], found["scores"][place] = box, number, score
+    return found
+
+
+SOME = prediction(((0.1, 0.2, 0.5, 0.6), 1, 0.9), ((0.0, 0.0, 1.0, 1.0), 0, 0.35), ((0.5, 0.5, 0.6, 0.6), 0, 0.1))
+
+
+def test_a_picture_counts_by_the_mean_number_of_objects() -> None:
+    assert task().objects_a_picture == 2.5
+    assert task(objects_a_picture=4.0).objects_a_picture == 4.0
+
+
+def test_data_without_objects_is_refused() -> None:
+    nothing = DataInfo(fields=INFO.fields, class_names=("cat",), num_examples={TRAIN: 4}, class_counts={TRAIN: [0]})
+    with pytest.raises(DataError, match="no object to learn from"):
+        Detection().resolve(nothing)
+
+
+@pytest.mark.parametrize("strides", [[16, 8], [8, 8], [6, 12], []])
+def test_strides_are_growing_powers_of_two(strides: list[int]) -> None:
+    with pytest.raises(ValidationError):
+        Detection.model_validate({"strides": strides})
+
+
+def test_objects_that_are_crowds_or_difficult_are_there_but_not_asked_for() -> None:
+    examples = {
+        "image": tf.zeros((1, 8, 8, 3), tf.uint8),
+        BOXES: tf.constant([[[0.0, 0.0, 0.5, 0.5]] * 4]),
+        CLASSES: tf.constant([[0, 1, 1, -1]], tf.int64),
+        CROWD: tf.constant([[False, True, False, False]]),
+        DIFFICULT: tf.constant([[False, False, True, False]]),
+    }
+    targets = task().encode(examples)[1]["detections"].numpy()[0]
+    np.testing.assert_array_equal(targets[:, 4:], [[0, 1], [1, 0], [1, 0], [-1, 0]])
+
+
+def test_an_answer_holds_what_is_as_sure_as_the_threshold() -> None:
+    answer = task(threshold=0.3).answer(SOME)
+    assert [(one["label"], one["box"]) for one in answer["objects"]] == [
+        ("dog", [0.1, 0.2, 0.5, 0.6]),
+        ("cat", [0.0, 0.0, 1.0, 1.0]),
+    ]
+    assert task(threshold=0.95).answer(SOME) == {"objects": []}
+    drawing = task(threshold=0.3).drawing(SOME)
+    assert drawing[CLASSES].tolist() == [1, 0] and drawing[BOXES].shape == (2, 4)
+
+
+def test_what_lies_behind_the_count_is_no_object() -> None:
+    spoiled = {**SOME, "count": np.float32(1.0)}
+    assert [one["label"] for one in task(threshold=0.0).answer(spoiled)["objects"]] == ["dog"]
+
+
+def test_boxes_are_placed_in_the_picture_that_was_given() -> None:
+    """A letterbox around a picture twice as wide as high: half of the model's picture is bars, above and below."""
+    window = np.array([-0.5, 0.0, 1.5, 1.0])
+    placed = task().placed(prediction(((0.5, 0.25, 1.0, 0.5), 0, 0.9), ((0.0, 0.0, 0.5, 0.5), 0, 0.8)), window)
+    np.testing.assert_allclose(placed["boxes"][:2], [[0.5, 0.0, 1.0, 0.5], [0.0, 0.0, 0.5, 0.5]], atol=1e-6)
+    np.testing.assert_array_equal(placed["boxes"][2:], 0.0)
+
+
+def test_the_same_detections_in_another_order_are_comparable() -> None:
+    expected = {name: values[np.newaxis] for name, values in SOME.items()}
+    order = [2, 0, 1, 3]
+    found = {name: values if name == "count" else values[:, order] for name, values in expected.items()}
+    again = in_order_of(expected, found)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(again[name], values)
+
+
+def test_fewer_detections_are_as_far_apart_as_their_scores() -> None:
+    expected = {name: values[np.newaxis] for name, values in SOME.items()}
+    found = {name: values[np.newaxis] for name, values in prediction(((0.5, 0.5, 0.6, 0.6), 0, 0.1)).items()}
+    again = in_order_of(expected, found)
+    np.testing.assert_allclose(np.abs(again["scores"] - expected["scores"])[0], [0.9, 0.35, 0.0, 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("detector", ["yolo", "retinanet", "ssd"])
+def test_every_backbone_s_levels_and_more_can_be_answered_on(detector: str) -> None:
+    small = {"kind": "mobilenet_v2", "alpha": 0.35}
+    size = {"height": 128, "width": 64}
+    one = task(backbone=small, picture=size, strides=[16, 32, 64], detector={"kind": detector, "head_width": 8})
+    model = one.build()
+    assert set(model.output_names) == set(one.layout.outputs())
+    shapes = {name: tuple(tensor.shape) for name, tensor in named_outputs(model).items()}
+    assert [shapes[f"boxes_{stride}"][1:3] for stride in (16, 32, 64)] == [(8, 4), (4, 2), (2, 1)]
