@@ -49,7 +49,7 @@ test: $(VENV)/.developer $(VENV)-mediapipe/.installed $(VENV)-beam/.installed
 	@$(MEDIAPIPE) -c 'import mediapipe' 2>/dev/null \
 		|| echo "MediaPipe cannot be loaded: its test is skipped. Install the packages 'libegl1' and 'libgles2' to run it."
 	CONVOY_BEAM_PYTHON=$(BEAM) CONVOY_MEDIAPIPE_PYTHON="$$($(MEDIAPIPE) -c 'import mediapipe, sys; print(sys.executable)' 2>/dev/null)" \
-		$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+		$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.developer
 	$(BIN)/ruff check .

@@ -48,7 +48,8 @@ def main() -> None:
     machine = measure.host()
     run = Run(arguments.run)
     task, model, store = load_task(run), load_model(run), stages.open_store(run)
-    assert isinstance(task, Detection), "the Run is not one of detection"
+    if not isinstance(task, Detection):
+        parser.error(f"{arguments.run} was trained on the task {task.name}, not on detection")
     pictures = calibration_pictures(Calibration(count=arguments.pictures), store, task)
     trunk = with_float_input(model)
     whole = average_precision(task, store, convert.tflite_file(network(trunk, task, FORMS["shipped"])), "shipped")

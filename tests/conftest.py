@@ -11,6 +11,21 @@ import pytest
 import models as models  # chooses Keras 2 before a test imports TensorFlow
 
 ROOT = Path(__file__).parent.parent
+LONGEST = (
+    *("contracts/test_tasks.py", "contracts/test_variants.py", "test_stages.py", "training/test_resume.py"),
+    *("contracts/test_replicas.py", "contracts/test_backbones.py", "contracts/test_backbone_families.py"),
+    *("compress/test_channel_pruning.py", "test_bad_input.py", "compress/test_quantization_aware.py"),
+    *("models/test_published.py", "learners/test_distilled.py", "learners/test_distilled_run.py"),
+    *("compress/test_int4.py", "test_cli.py", "models/test_attention.py", "augment/test_properties.py"),
+)
+"""Files of half a minute and more, the longest first."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first, so that at the end no worker waits for another that has just begun with one."""
+    place = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
 
 
 def pytest_collection_finish() -> None:

@@ -95,7 +95,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["trian", "mine.yaml"], 2, "Did you mean 'train'?"),
+        (["trainn", "mine.yaml"], 2, "Did you mean 'train'?"),
         (["train"], 2, "Missing argument 'CONFIG'"),
         (["train", "mine.yaml", "--josn"], 2, "--json"),
         (["train", "gone.yaml"], 2, "there is no such file"),
@@ -169,10 +169,8 @@ def test_init_then_prepare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert cli.execute(["init", "pets", "--output", "other.yaml"]) == 0
     assert "2 classes: cat (20), dog (20)." in capsys.readouterr().out
     assert (tmp_path / "other.yaml").read_text(encoding="utf-8").startswith("# Written by `convoy init pets`.")
-    result = subprocess.run(
-        convoy("prepare", "pets.yaml", "--json"), env=environment(), capture_output=True, text=True, check=True
-    )
-    counts = json.loads(result.stdout)["data"]["info"]["num_examples"]
+    assert cli.execute(["prepare", "pets.yaml", "--json"]) == 0
+    counts = document(capsys)["data"]["info"]["num_examples"]
     assert counts == {"train": 32, "validation": 4, "test": 4}
 
 

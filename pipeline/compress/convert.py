@@ -22,6 +22,8 @@ FIXED_RANGE_OPERATIONS = {"Softmax", "Sigmoid"}
 """Operations whose quantized output has a range that TFLite fixes at 0..1, as exact as eight bits can be."""
 PASSING_OPERATIONS = {"Placeholder", "Identity", "NoOp"}
 """Operations that compute nothing."""
+MOST_CONSTANTS = 10_000_000
+"""Numbers in the variables of a model that the converter takes as constants, which is faster up to about so many."""
 
 Prepare = Callable[[Any], None]
 Convert = Callable[[Any], bytes]
@@ -39,9 +41,7 @@ def tflite_file(model: keras.Model, prepare: Prepare = lambda converter: None) -
     """
     from tensorflow.lite.python.convert import ConverterError
 
-    function, weights = _serving_function(model), tf.Module()
-    # The converter saves its second argument first: bare variables take a fifth of the time of a Keras model.
-    weights.kept = function.variables
+    function, weights = _quickly_saved(_serving_function(model))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], weights)
     prepare(converter)
     try:
@@ -228,6 +228,34 @@ def _serving_function(model: keras.Model) -> Any:
     @tf.function(input_signature=list(specs.values()))
     def serve(*inputs: tf.Tensor) -> Mapping[str, tf.Tensor]:
         return named(model, model(dict(zip(specs, inputs, strict=True)), training=False))
+
+    return serve.get_concrete_function()
+
+
+def _quickly_saved(function: Any) -> tuple[Any, tf.Module]:
+    """A concrete function, and what holds its variables, in the form that the converter saves sooner.
+
+    It writes a SavedModel and reads it again before it converts. Each variable costs it milliseconds, each number of a
+    constant is copied a dozen times: an EfficientNet-B0 takes 4 s with constants and 10 s with variables, a ResNet50
+    14 s and 9 s. Bare variables take a fifth of the time of a Keras model.
+    """
+    weights = tf.Module()
+    if sum(variable.shape.num_elements() for variable in function.variables) <= MOST_CONSTANTS:
+        return _with_constants(function), weights
+    weights.kept = function.variables
+    return function, weights
+
+
+def _with_constants(function: Any) -> Any:
+    """The same concrete function with the values of its variables as constants; inputs and outputs keep their names."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    constant = convert_variables_to_constants_v2(function, lower_control_flow=False)
+
+    @tf.function(input_signature=function.structured_input_signature[0], autograph=False)
+    def serve(*inputs: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        outputs = tf.nest.flatten(constant(*inputs))
+        return tf.nest.pack_sequence_as(function.structured_outputs, outputs)
 
     return serve.get_concrete_function()
 

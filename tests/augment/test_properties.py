@@ -162,8 +162,7 @@ def in_tf_data(chain: Sequence[PictureOperation], examples: Example, engine: Eng
     return {name: value.numpy() for name, value in result.items()}
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("engine", "channels"), zip(ENGINES, (1, 3), strict=True))
 @pytest.mark.parametrize("kind", GEOMETRIC)
 def test_eagerly_and_in_tf_data_with_no_objects_and_many(
     kind: type[PictureOperation], engine: Engine, channels: int

@@ -45,7 +45,7 @@ def test_the_shortest_training_reaches_the_sparsity(steps: int) -> None:
     assert 0.8 in schedule(steps, end=0.5, frequency=100)
 
 
-@pytest.mark.parametrize("then", [Float32(), Float16(), Int8()], ids=lambda then: then.kind)
+@pytest.mark.parametrize("then", [Float32(), Int8()], ids=lambda then: then.kind)
 def test_the_file_holds_the_zeros_asked_for(classifier_job, pictures, tmp_path, then) -> None:
     before = classifier_job.model.get_weights()
     content = converted(Pruned(sparsity=0.75, epochs=12, frequency=2, learning_rate=3e-3, then=then), classifier_job)

@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.backbones import MobileNet, MobileNetV2
 from models.graphs import with_float_input
-from models.preprocess import PictureFormat
 from models.rewire import copy, rewired_model
 from models.stack import keras, tf
 from pipeline.compress import CompressionJob, convert
@@ -23,10 +21,10 @@ from pipeline.compress.quantization_aware import (
 )
 from pipeline.errors import ConfigError, ExportError
 from pipeline.predictors import KerasPredictor
-from pipeline.tasks import Classification
 from tests.compress.conftest import CLASSES
 from tests.compress.stored_kernels import stored_kernels
 from tests.compress.test_post_training import answers
+from tests.contracts import backbones
 
 COLLABORATIVE = "tensorflow_model_optimization.python.core.quantization.keras.collab_opts"
 
@@ -172,12 +170,10 @@ def test_an_interrupted_training_resumes_from_its_checkpoint(classifier_job, pic
         np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "backbone", [MobileNet(alpha=0.25), pytest.param(MobileNetV2(alpha=0.35), marks=pytest.mark.slow)]
-)
-def test_every_convolution_of_a_backbone_is_quantized(backbone):
-    task = Classification(class_names=CLASSES, backbone=backbone, picture=PictureFormat(height=32, width=32))
-    network = with_float_input(task.build())
+@pytest.mark.parametrize(("kind", "alpha"), [("mobilenet", 0.25), ("mobilenet_v2", 0.35)])
+def test_every_convolution_of_a_backbone_is_quantized(kind: str, alpha: float) -> None:
+    whole = backbones.built(kind, alpha=alpha)
+    network = with_float_input(keras.Model(whole.model.inputs, whole.levels["stride_8"]))  # what follows is the same
     names = {layer.name for layer in quantization_aware(network).layers}
     weighted = {
         layer.name for layer in network.layers if hasattr(layer, "kernel") or hasattr(layer, "depthwise_kernel")

@@ -1,4 +1,5 @@
-"""What holds for every family of backbones, held against its smallest: it trains, is saved, and runs in TFLite."""
+"""What holds for every family of backbones, held against its smallest: it trains, is saved, is known to quantization,
+runs in TFLite."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from models.stack import keras, tf
 from pipeline.compress.convert import tflite_file
 from tests.contracts.backbones import Built, built
 from tests.contracts.subjects import SMALLEST
+from tests.contracts.test_quantizable import unknown
 
 SETTINGS = {kind: settings for kind, settings in SMALLEST.items() if kind != "small_resnet"}
 
@@ -42,15 +44,19 @@ def test_a_saved_model_answers_the_same(member: Built, tmp_path: Path) -> None:
     assert list(feature_levels(again).values()) == list(feature_levels(member.model).values())
 
 
+def test_quantization_aware_training_knows_every_layer(member: Built) -> None:
+    assert unknown(with_float_input(member.model)) == set()
+
+
 def test_tflite_has_it_in_builtin_operators(member: Built) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    network = with_float_input(member.model)
+    network = with_float_input(keras.Model(member.model.inputs, member.least_with_all_kinds()))
     pictures = member.pictures(1).astype(np.float32)
     interpreter = Interpreter(model_content=tflite_file(network))
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pictures)
     interpreter.invoke()
-    expected = network(pictures)["logits"]
+    expected = network(pictures)
     found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
     np.testing.assert_allclose(found, expected, atol=1e-4 * max(1.0, float(np.abs(expected).max())))

@@ -17,6 +17,17 @@ OWN_LAYERS = [one for module in (activations, layers) for one in vars(module).va
 KERAS_LAYERS = "tf_keras.src.layers."
 """Where Keras' public layer classes are; those of keras.applications are elsewhere."""
 
+TRAINABLE = {
+    "resnet18": 11_689_512 - 513_000,  # torchvision's, without the classifier of 1000 classes
+    "resnet34": 21_797_672 - 513_000,
+    "efficientnet_lite0": 4_652_008 - 1_281_000,  # the tests of tensorflow/tpu's models/official/efficientnet/lite
+    "efficientnet_lite1": 5_416_680 - 1_281_000,
+    "efficientnet_lite2": 6_092_072 - 1_281_000,
+    "efficientnet_lite3": 8_197_096 - 1_281_000,
+    "efficientnet_lite4": 13_006_568 - 1_281_000,
+}
+"""Trainable weights as published, of networks that are not built by keras.applications."""
+
 
 @pytest.fixture(scope="module", params=BACKBONES)
 def one(request: pytest.FixtureRequest) -> Iterator[Built]:
@@ -44,9 +55,12 @@ def test_levels_have_the_stride_of_their_name_and_are_found_again(one: Built) ->
         assert (side <= one.size // stride) if unpadded else (side == one.size // stride)
 
 
-def test_the_facts_are_those_of_the_graph(one: Built) -> None:
+def test_the_facts_are_those_of_the_graph_and_of_the_publication(one: Built) -> None:
     size = BACKBONES[one.kind].members[one.kind].input_size
     assert measured(one.levels, size) == facts()[one.kind]
+    layers = [layer for layer in one.model.layers if layer.name != "logits"]
+    trainable = sum(keras.backend.count_params(weight) for layer in layers for weight in layer.trainable_weights)
+    assert trainable == TRAINABLE.get(one.kind, trainable)
 
 
 def test_each_level_can_be_unfrozen(one: Built) -> None:

@@ -1,4 +1,7 @@
-"""Quantization-aware training knows every layer that a network of Convoy can hold; a new one fails here without."""
+"""Quantization-aware training knows every layer that a network of Convoy can hold; a new one fails here without.
+
+Those of backbones are in `test_backbone_families`.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,15 @@ from typing import Any
 import pytest
 
 from models.attention import ATTENTIONS
-from models.backbones import BACKBONES, FAMILIES
 from models.graphs import with_float_input
 from models.pooling import POOLINGS
 from models.stack import keras
 from pipeline.tasks import Classification
-from tests.contracts.subjects import SMALLEST
 
 EXEMPT = {
     "ToFloat": "cut off before: files take pictures as they are",
 }
 """Layers of Convoy that never come before quantization-aware training, and why."""
-LARGE = {"densenet121", "efficientnet_b0", "efficientnet_v2_b0", "inception_resnet_v2", "convnext_tiny", "resnet50_v2"}
-"""Networks of hundreds of layers."""
 
 
 def network(**settings: Any) -> keras.Model:
@@ -31,20 +30,6 @@ def unknown(network: keras.Model) -> set[str]:
     from pipeline.compress.qat import check, graph, simplify
 
     return {check.described(layer) for layer in graph.layers(network) if not simplify.is_known(layer)}
-
-
-def kind_of(family: Any) -> str:
-    return next(iter(family.members))
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [pytest.param(kind, marks=pytest.mark.slow if kind in LARGE else ()) for kind in map(kind_of, FAMILIES)],
-)
-def test_every_layer_of_a_backbone_is_known(kind: str) -> None:
-    size = BACKBONES[kind].least_size
-    settings = {"kind": kind, **SMALLEST.get(kind, {})}
-    assert unknown(network(backbone=settings, picture={"height": size, "width": size})) == set()
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)

@@ -53,17 +53,24 @@ def one(request: pytest.FixtureRequest, table: Path) -> Subject:
     return subject(tiny_task(kind, store), learner, store)
 
 
+@pytest.fixture(scope="module", params=[name for name, learner in PAIRS if learner == "supervised"])
+def plain(request: pytest.FixtureRequest, table: Path) -> Subject:
+    """The same for what looks at the task's own network alone, which no learner changes."""
+    store = store_for(task_class(request.param), table)
+    return subject(tiny_task(request.param, store), "supervised", store)
+
+
 @pytest.fixture(scope="module")
-def pictures(one: Subject) -> np.ndarray:
+def pictures(plain: Subject) -> np.ndarray:
     """uint8 [12, H, W, C]: the test split as the model sees it."""
-    batch = next(iter(evaluation_batches(one.store, one.task, TEST, one.store.info.num_examples[TEST])))
+    batch = next(iter(evaluation_batches(plain.store, plain.task, TEST, plain.store.info.num_examples[TEST])))
     return batch[IMAGE].numpy()
 
 
 @pytest.fixture(scope="module")
-def answers(one: Subject, pictures: np.ndarray) -> dict[str, np.ndarray]:
+def answers(plain: Subject, pictures: np.ndarray) -> dict[str, np.ndarray]:
     """The decoded predictions of the Keras model for `pictures`."""
-    return KerasPredictor(one.task.serving_model(one.model))({IMAGE: pictures})
+    return KerasPredictor(plain.task.serving_model(plain.model))({IMAGE: pictures})
 
 
 def same_answers(task: Task, found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
@@ -122,11 +129,11 @@ def test_encoding_has_fixed_shapes_inside_tf_data(one: Subject) -> None:
 # ------------------------------------------------------------------------------------------------- model, losses
 
 
-def test_the_model_takes_uint8_pictures_and_names_its_outputs(one: Subject) -> None:
-    assert one.model.input_names == [IMAGE]
-    assert (one.model.inputs[0].dtype, tuple(one.model.inputs[0].shape)) == (tf.uint8, (None, SIZE, SIZE, 3))
-    assert all(output.dtype == tf.float32 for output in one.model.outputs)
-    assert not any(isinstance(layer, keras.Model) for layer in one.model.layers)
+def test_the_model_takes_uint8_pictures_and_names_its_outputs(plain: Subject) -> None:
+    assert plain.model.input_names == [IMAGE]
+    assert (plain.model.inputs[0].dtype, tuple(plain.model.inputs[0].shape)) == (tf.uint8, (None, SIZE, SIZE, 3))
+    assert all(output.dtype == tf.float32 for output in plain.model.outputs)
+    assert not any(isinstance(layer, keras.Model) for layer in plain.model.layers)
 
 
 def test_losses_give_one_value_for_each_example(one: Subject) -> None:
@@ -151,40 +158,39 @@ def raw_outputs(one: Subject) -> dict[str, tf.Tensor]:
     return named(one.model, one.model(one.inputs[IMAGE], training=False))
 
 
-def test_a_student_that_answers_as_its_teacher_has_nothing_to_learn(one: Subject) -> None:
-    found = raw_outputs(one)
+def test_a_student_that_answers_as_its_teacher_has_nothing_to_learn(plain: Subject) -> None:
+    found = raw_outputs(plain)
     for factor, unlike in ((1.0, False), (3.0, True)):
-        values = one.task.distillation_loss({name: factor * value for name, value in found.items()}, found, 2.0)
+        values = plain.task.distillation_loss({name: factor * value for name, value in found.items()}, found, 2.0)
         assert values.shape == (BATCH,)
         assert bool(np.all(values > 1e-7)) is unlike
         np.testing.assert_allclose(values, np.maximum(values, 0.0), atol=1e-6)
-    assert one.task.outputs_of(one.task, found).keys() == found.keys()
+    assert plain.task.outputs_of(plain.task, found).keys() == found.keys()
 
 
-def test_decoding_is_undone_as_far_as_predictions_tell(one: Subject) -> None:
+def test_decoding_is_undone_as_far_as_predictions_tell(plain: Subject) -> None:
     """A task whose decoding cannot be undone says so."""
-    predictions = one.task.decode(raw_outputs(one))
+    predictions = plain.task.decode(raw_outputs(plain))
     try:
-        again = one.task.decode(one.task.raw_outputs(predictions))
+        again = plain.task.decode(plain.task.raw_outputs(predictions))
     except ConfigError as error:
         assert "Give the Run" in str(error)
         return
-    same_answers(
-        one.task, {name: value.numpy() for name, value in again.items()}, {n: v.numpy() for n, v in predictions.items()}
-    )
+    found, expected = ({name: value.numpy() for name, value in values.items()} for values in (again, predictions))
+    same_answers(plain.task, found, expected)
 
 
 # ------------------------------------------------------------------------------------------------- predictions, scores
 
 
-def test_predictions_are_named_and_explained(one: Subject, answers: dict[str, np.ndarray]) -> None:
-    assert set(one.task.meanings()) == set(answers)
-    for name, meaning in one.task.meanings().items():
+def test_predictions_are_named_and_explained(plain: Subject, answers: dict[str, np.ndarray]) -> None:
+    assert set(plain.task.meanings()) == set(answers)
+    for name, meaning in plain.task.meanings().items():
         low = -math.inf if meaning.low is None else meaning.low
         high = math.inf if meaning.high is None else meaning.high
         assert np.all((answers[name] >= low) & (answers[name] <= high))
     first = {name: values[0] for name, values in answers.items()}
-    assert json.loads(json.dumps(one.task.answer(first), allow_nan=False)) == one.task.answer(first)
+    assert json.loads(json.dumps(plain.task.answer(first), allow_nan=False)) == plain.task.answer(first)
 
 
 def scored(one: Subject, batch_size: int) -> Any:
@@ -192,9 +198,9 @@ def scored(one: Subject, batch_size: int) -> Any:
     return evaluate_predictor(predictor, evaluation_batches(one.store, one.task, TEST, batch_size), one.task)
 
 
-def test_padding_of_the_last_batch_does_not_count_in_evaluation(one: Subject) -> None:
-    assert one.store.info.num_examples[TEST] % UNEVEN
-    single, uneven = scored(one, 1), scored(one, UNEVEN)
+def test_padding_of_the_last_batch_does_not_count_in_evaluation(plain: Subject) -> None:
+    assert plain.store.info.num_examples[TEST] % UNEVEN
+    single, uneven = scored(plain, 1), scored(plain, UNEVEN)
     assert single.agreement_with(uneven) == 1.0
     expected, found = flat(single.result()), flat(uneven.result())
     assert found == {name: nearly(value) for name, value in expected.items()}
@@ -218,49 +224,49 @@ def test_padding_of_the_last_batch_does_not_count_in_validation(one: Subject) ->
     assert results[UNEVEN] == pytest.approx(results[1], rel=1e-4, abs=1e-5)
 
 
-def test_the_numbers_that_a_task_is_judged_by_exist(one: Subject) -> None:
-    result = scored(one, BATCH).result()
-    assert isinstance(result[one.task.metric.name], float)
+def test_the_numbers_that_a_task_is_judged_by_exist(plain: Subject) -> None:
+    result = scored(plain, BATCH).result()
+    assert isinstance(result[plain.task.metric.name], float)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    shown = {metric.name for metrics in one.task.metrics().values() for metric in metrics}
-    assert one.task.monitor.name in {"loss", *shown}
+    shown = {metric.name for metrics in plain.task.metrics().values() for metric in metrics}
+    assert plain.task.monitor.name in {"loss", *shown}
 
 
 # ------------------------------------------------------------------------------------------------- files
 
 
 def test_a_saved_model_answers_the_same(
-    one: Subject, pictures: np.ndarray, answers: dict[str, np.ndarray], tmp_path: Path
+    plain: Subject, pictures: np.ndarray, answers: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     run = Run(tmp_path)
-    stages.keep_model(run, one.model, one.task)
+    stages.keep_model(run, plain.model, plain.task)
     task, model = trained.load_task(run), trained.load_model(run)
-    assert task == one.task
+    assert task == plain.task
     found = KerasPredictor(task.serving_model(model))({IMAGE: pictures})
     for name, values in answers.items():
         np.testing.assert_array_equal(found[name], values)
 
 
 def test_a_tflite_file_answers_the_same_with_builtin_operators(
-    one: Subject, pictures: np.ndarray, answers: dict[str, np.ndarray], tmp_path: Path
+    plain: Subject, pictures: np.ndarray, answers: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    content = Float32().convert(CompressionJob(one.task, one.model, pictures, lambda *_, **__: None, lambda _: 0.0))
+    content = Float32().convert(CompressionJob(plain.task, plain.model, pictures, lambda *_, **__: None, lambda _: 0.0))
     refuse_other_operators(content, "float32")
     assert not [name for name in inspect_content(content).operators if "Flex" in name or name == "CUSTOM"]
     file = tmp_path / "model.tflite"
     file.write_bytes(content)
-    same_answers(one.task, TFLitePredictor(file)({IMAGE: pictures}), answers)
+    same_answers(plain.task, TFLitePredictor(file)({IMAGE: pictures}), answers)
 
 
 def test_an_exported_saved_model_answers_the_same(
-    one: Subject, pictures: np.ndarray, answers: dict[str, np.ndarray], tmp_path: Path
+    plain: Subject, pictures: np.ndarray, answers: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    encoded = encoded_pictures(one.store, TEST, len(pictures))
+    encoded = encoded_pictures(plain.store, TEST, len(pictures))
     settings = ExportSettings(warmup_requests=1, warmup_batch_sizes=(1,))
-    version = export_saved_model(one.task, one.model, tmp_path, encoded, settings)
-    same_answers(one.task, SavedModelPredictor(version, "images")({IMAGE: pictures}), answers)
+    version = export_saved_model(plain.task, plain.model, tmp_path, encoded, settings)
+    same_answers(plain.task, SavedModelPredictor(version, "images")({IMAGE: pictures}), answers)
     same_answers(
-        one.task, SavedModelPredictor(version, "serving_default")({"image_bytes": np.array(encoded, object)}), answers
+        plain.task, SavedModelPredictor(version, "serving_default")({"image_bytes": np.array(encoded, object)}), answers
     )
 
 

@@ -11,14 +11,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from models import backbones
 from models.attention import SqueezeExcite
-from models.backbones import BACKBONES, FAMILIES, Backbone, MobileNet, MobileNetV2, SmallResNet
+from models.backbones import BACKBONES, FAMILIES, Backbone, MobileNet, SmallResNet
 from models.backbones.costs import facts, flops
 from models.stack import keras, tf
 
 SMALL = {
     "small_resnet": SmallResNet(depth=8, widths=(4, 8, 12)),
     "mobilenet": MobileNet(alpha=0.25),
-    "mobilenet_v2": MobileNetV2(alpha=0.35),
 }
 PREPROCESSING = {
     "mobilenet": keras.applications.mobilenet.preprocess_input,
@@ -75,18 +74,8 @@ def test_grey_normalisation_is_that_of_grey_in_colour() -> None:
         assert 90 * normalisation.matrix(1)[0][0] + normalisation.bias(1)[0] == pytest.approx(colour.mean())
 
 
-@pytest.mark.parametrize("kind", ["small_resnet", "mobilenet"])
-def test_gradients_reach_every_weight(kind: str, build, pictures) -> None:
-    model = build(SMALL[kind])
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(model(pictures(4), training=True)[:, 0] ** 2)
-    for weight, gradient in zip(model.trainable_weights, tape.gradient(loss, model.trainable_weights), strict=True):
-        assert gradient is not None, weight.name
-
-
-@pytest.mark.parametrize("kind", ["small_resnet", "mobilenet_v2"])
-def test_saved_models_load_the_same(kind: str, build, pictures, tmp_path: Path) -> None:
-    model = build(SMALL[kind], pool="gem")
+def test_a_saved_model_loads_the_same_with_keras_alone(build, pictures, tmp_path: Path) -> None:
+    model = build(SMALL["small_resnet"], pool="gem")
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert again.inputs[0].dtype == tf.uint8
@@ -95,7 +84,7 @@ def test_saved_models_load_the_same(kind: str, build, pictures, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("depth", "widths", "blocks"),
-    [(8, (16, 32, 64), 1), (20, (16, 32, 64), 3), (32, (16, 32, 64), 5), (56, (16, 32, 64), 9), (10, (8,) * 4, 1)],
+    [(8, (16, 32, 64), 1), (20, (16, 32, 64), 3), (10, (8,) * 4, 1)],
 )
 def test_depth_counts_weighted_layers(depth: int, widths: tuple[int, ...], blocks: int) -> None:
     settings = SmallResNet(depth=depth, widths=widths)
@@ -114,27 +103,6 @@ def test_weights_are_as_many_as_he_et_als(depth: int, millions: float) -> None:
     weights = sum(keras.backend.count_params(weight) for layer in layers for weight in layer.trainable_weights)
     classifier = 64 * 10 + 10
     assert round((weights + classifier) / 1e6, 2) == millions
-
-
-@pytest.mark.parametrize(
-    ("kind", "trainable"),
-    [
-        ("resnet18", 11_689_512 - 513_000),  # torchvision's, without the classifier of 1000 classes
-        ("resnet34", 21_797_672 - 513_000),
-        (
-            "efficientnet_lite0",
-            4_652_008 - 1_281_000,
-        ),  # the tests of tensorflow/tpu's models/official/efficientnet/lite
-        ("efficientnet_lite1", 5_416_680 - 1_281_000),
-        ("efficientnet_lite2", 6_092_072 - 1_281_000),
-        ("efficientnet_lite3", 8_197_096 - 1_281_000),
-        ("efficientnet_lite4", 13_006_568 - 1_281_000),
-    ],
-)
-def test_built_networks_have_the_published_trainable_weights(kind: str, trainable: int) -> None:
-    image = keras.Input((64, 64, 3))
-    model = keras.Model(image, list(BACKBONES[kind](kind=kind).features(image).values())[-1])
-    assert sum(keras.backend.count_params(weight) for weight in model.trainable_weights) == trainable
 
 
 @pytest.mark.parametrize(("kind", "total"), [("resnet18_v2", 11_183_488), ("resnet34_v2", 21_299_072)])
@@ -225,9 +193,9 @@ def test_weights_of_a_network_without_attention_leave_it_at_its_start(tmp_path: 
 
 def test_operations_are_those_that_tensorflow_counts() -> None:
     """Of convolutions and products of matrices; its statistics count two for each multiply-add, as ours do."""
-    levels = SMALL["mobilenet_v2"].features(keras.Input((32, 32, 3)))
     image = keras.Input((64, 64, 3))
-    model = keras.Model(image, list(SMALL["mobilenet_v2"].features(image).values()))
+    levels = SMALL["mobilenet"].features(image)
+    model = keras.Model(image, list(levels.values()))
     traced = tf.function(model).get_concrete_function(tf.TensorSpec((1, 64, 64, 3)))
     kinds = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
     counted = {operation.name: operation for operation in traced.graph.get_operations() if operation.type in kinds}
