@@ -21,14 +21,18 @@ from pipeline.cli_options import (
     ConfigPath,
     DrawnTo,
     Key,
+    Mirror,
     ModelName,
+    Overlap,
     Overrides,
     Pictures,
     PredictedBy,
     Resume,
     RunFolder,
     ServerUrl,
+    Tile,
     Timeout,
+    refuse_with_server,
     refuse_without_server,
     required_files,
 )
@@ -185,6 +189,9 @@ def predict(
     model: PredictedBy,
     files: Pictures = None,
     draw: DrawnTo = None,
+    tile: Tile = False,
+    overlap: Overlap = 0.25,
+    mirror: Mirror = False,
     server: ServerUrl = None,
     model_name: ModelName = None,
     authority: Authority = None,
@@ -199,13 +206,15 @@ def predict(
     if server:
         from pipeline.predict_server import Server, predict_on
 
+        refuse_with_server(tile=tile, mirror=mirror)
         asked = Server(server, model_name, authority, certificate, key, timeout, attempts)
         answers = predict_on(asked, [model, *(files or ())])
     else:
         from pipeline.config import regions_beside
 
         refuse_without_server(model=model_name, authority=authority, certificate=certificate, key=key)
-        answers = prediction.predict(model, required_files(files), regions_beside(model))
+        views = prediction.views_of(tile=tile, overlap=overlap, mirror=mirror)
+        answers = prediction.predict(model, required_files(files), regions_beside(model), views)
     if draw:
         prediction.draw(answers, draw)
     terminal.answer({"predictions": [answer.as_document() for answer in answers]}, prediction.as_table(answers))

@@ -47,6 +47,19 @@ DrawnTo = Annotated[
         "--draw", metavar="FOLDER", parser=location, help="Also write the pictures with their answers drawn on."
     ),
 ]
+Tile = Annotated[
+    bool,
+    typer.Option(
+        "--tile", help="Look at large pictures also in tiles of the model's size, for small objects (detection)."
+    ),
+]
+Overlap = Annotated[
+    float,
+    typer.Option("--overlap", min=0.0, max=0.9, help="What neighbouring tiles share, of their side."),
+]
+Mirror = Annotated[
+    bool, typer.Option("--mirror", help="Look at everything a second time, mirrored, and merge (detection).")
+]
 ServerUrl = Annotated[
     str | None,
     typer.Option(
@@ -84,6 +97,13 @@ def refuse_without_server(**options: object) -> None:
     given = [f"--{name}" for name, value in options.items() if value is not None]
     if given:
         raise ConfigError(f"{', '.join(given)} says how to ask a server, but there is no --server URL. Give it too.")
+
+
+def refuse_with_server(**options: bool) -> None:
+    """Raises ConfigError where an option that needs the model itself was given with a server."""
+    given = [f"--{name}" for name, value in options.items() if value]
+    if given:
+        raise ConfigError(f"{', '.join(given)} needs the model here, not on a server. Leave it or --server out.")
 
 
 def required_files(files: list[Path] | None) -> list[Path]:

@@ -17,6 +17,7 @@ from pipeline.data.pictures import BadPicture, StoredPicture, stored_picture
 from pipeline.data.sources.base import files_below, is_picture, shortened
 from pipeline.errors import DataError
 from pipeline.files import write_file
+from pipeline.views import Mirrored, Tiled, Views, Whole
 
 if TYPE_CHECKING:
     from pipeline.predictors import Predictor
@@ -52,16 +53,20 @@ class Answer:
         return {"file": str(self.file), **self.answer, **({"error": self.error} if self.error else {})}
 
 
-def predict(model: Path, files: Sequence[Path], regions: MissingRegions | None = None) -> list[Answer]:
+def predict(
+    model: Path, files: Sequence[Path], regions: MissingRegions | None = None, views: Views | None = None
+) -> list[Answer]:
     """The answers for pictures, in their order; a picture that cannot be read is an answer with an error.
 
     Args:
         model: a Run, an export folder, a SavedModel (or the folder of its versions), or a `.tflite`, also in a bucket.
         files: pictures, or folders of them, also there.
         regions: which parts of the pictures are missing and how they were filled for the training, if they were.
+        views: how pictures are looked at; each as a whole by default.
 
     Raises:
         RunError: there is no model, or nothing says what its answers mean.
+        ConfigError: several views of a picture, and a task that answers for the whole of it.
         DataError: a file does not exist, or a folder holds no picture.
     """
     from pipeline.mirror import fetched
@@ -73,19 +78,43 @@ def predict(model: Path, files: Sequence[Path], regions: MissingRegions | None =
         pictures = [read(file, regions or MissingRegions(), stored_picture) for file in all_files(files)]
         predictor = open_predictor(model_files(local))
     readable = [index for index, (_, data, _) in enumerate(pictures) if data]
+    asking = Asking(predictor, task, views or Whole())
     answers = {
         index: _answer(*pictures[index], prediction, task)
-        for batch in _batches(readable)
-        for index, prediction in zip(batch, _predictions(predictor, task, [pictures[i][1] for i in batch]), strict=True)
+        for batch in _batches(readable, asking.views.pictures_at_once)
+        for index, prediction in zip(batch, asking.predictions([pictures[i][1] for i in batch]), strict=True)
     }
     return [answers.get(i) or Answer(file, data, {}, error) for i, (file, data, error) in enumerate(pictures)]
 
 
-def _predictions(predictor: Predictor, task: Task, pictures: Sequence[bytes]) -> list[dict[str, np.ndarray]]:
-    """What a model says of encoded pictures, one by one, its places as shares of the pictures."""
-    predictions = predictor({"image": np.stack([_fit(data, task) for data in pictures])})
-    alone = [{name: values[row] for name, values in predictions.items()} for row in range(len(pictures))]
-    return [dict(task.placed(one, _window(data, task))) for one, data in zip(alone, pictures, strict=True)]
+def views_of(*, tile: bool, overlap: float, mirror: bool) -> Views:
+    """How the options of `convoy predict` have pictures looked at."""
+    views = Tiled(overlap) if tile else Whole()
+    return Mirrored(views) if mirror else views
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A model, and how it is shown pictures."""
+
+    predictor: Predictor
+    task: Task
+    views: Views
+
+    def predictions(self, pictures: Sequence[bytes]) -> list[dict[str, np.ndarray]]:
+        """What the model says of encoded pictures, one by one, its places as shares of the pictures."""
+        looks = [self.views.of(picture, self.task.picture) for picture in pictures]
+        said = iter(self._said([view.pixels for views in looks for view in views]))
+        return [self._joined([(next(said), view.window) for view in views]) for views in looks]
+
+    def _said(self, pixels: Sequence[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        for start in range(0, len(pixels), BATCH):
+            predictions = self.predictor({"image": np.stack(pixels[start : start + BATCH])})
+            for row in range(len(next(iter(predictions.values())))):
+                yield {name: values[row] for name, values in predictions.items()}
+
+    def _joined(self, parts: Sequence[tuple[dict[str, np.ndarray], np.ndarray]]) -> dict[str, np.ndarray]:
+        return dict(self.task.placed(*parts[0]) if len(parts) == 1 else self.task.merged(parts))
 
 
 def _answer(file: Path, data: bytes, error: str, prediction: Mapping[str, np.ndarray], task: Task) -> Answer:
@@ -169,22 +198,8 @@ def read(file: Path, regions: MissingRegions, normalise: Callable[[bytes], Store
         return file, b"", str(error)
 
 
-def _fit(data: bytes, task: Task) -> np.ndarray:
-    from models.preprocess import decode_and_fit
-
-    pixels: np.ndarray = decode_and_fit(data, task.picture).numpy()
-    return pixels
-
-
-def _window(data: bytes, task: Task) -> np.ndarray:
-    """float32 [4]: what of a picture the model saw."""
-    from models.preprocess import picture_size
-
-    return task.picture.window(*picture_size(data).numpy().tolist())
-
-
-def _batches(indices: Sequence[int]) -> Iterator[Sequence[int]]:
-    yield from (indices[start : start + BATCH] for start in range(0, len(indices), BATCH))
+def _batches(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    yield from (indices[start : start + size] for start in range(0, len(indices), size))
 
 
 def _unused(stem: str, used: set[str]) -> str:

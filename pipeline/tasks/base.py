@@ -156,6 +156,20 @@ class Task(Settings):
         """
         return prediction
 
+    def merged(self, parts: Sequence[tuple[Tensors, np.ndarray]]) -> Tensors:
+        """One prediction of several views of a picture, its places as shares of the whole picture.
+
+        Args:
+            parts: a decoded prediction and the window that it is of (see `placed`), each; the whole picture first.
+
+        Raises:
+            ConfigError: answers of this task are not places.
+        """
+        raise ConfigError(
+            f"The task {self.name!r} answers for a picture as a whole: leave out --tile and --mirror, which are for "
+            "objects in places."
+        )
+
     def comparable(self, expected: Tensors, found: Tensors) -> Tensors:
         """`found` [B, ...] as it can be compared with `expected` number by number; the same where order says nothing
         in itself."""

@@ -19,6 +19,8 @@ from pipeline.tasks.class_weights import AnyClassWeights, Unweighted
 from pipeline.tasks.pairing import in_order_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.metrics.base import Evaluator
     from pipeline.metrics.detection import DetectionEvaluator
 
@@ -129,6 +131,16 @@ class Detection(Task):
         counting = Counting(self.objects_a_picture or 1.0, weights)
         return {DETECTIONS: DetectionLoss(self.detector, self.layout, len(self.class_names), counting)}
 
+    def distillation_loss(self, student: Tensors, teacher: Tensors, temperature: float) -> tf.Tensor:
+        """The divergence of the classes' softened probabilities, and the boxes' squared error where the teacher sees an
+        object, summed over the places and divided by the usual number of objects."""
+        from models.detectors.base import joined
+        from models.detectors.distillation import divergence
+
+        ours, theirs = joined(self.layout, student), joined(self.layout, teacher)
+        certainty = tf.reduce_max(self.detector.scores(theirs), axis=-1)
+        return divergence(ours, theirs, certainty, temperature) / (self.objects_a_picture or 1.0)
+
     @property
     def output_names(self) -> tuple[str, ...]:
         """The class names."""
@@ -184,10 +196,21 @@ class Detection(Task):
     def placed(self, prediction: Tensors, window: np.ndarray) -> dict[str, np.ndarray]:
         """With boxes as shares of the picture that the window was taken from, clipped to it."""
         low, extent = window[[1, 0]], window[[3, 2]] - window[[1, 0]]
-        corners = np.asarray(prediction[BOXES]).reshape(-1, 2, 2) * extent + low
+        corners = np.sort(np.asarray(prediction[BOXES]).reshape(-1, 2, 2) * extent + low, axis=1)  # may be mirrored
         boxes = np.clip(corners, 0.0, 1.0).reshape(-1, 4).astype(np.float32)
         there = np.arange(len(boxes)) < prediction["count"]
         return {**prediction, BOXES: np.where(there[:, np.newaxis], boxes, 0.0)}
+
+    def merged(self, parts: Sequence[tuple[Tensors, np.ndarray]]) -> dict[str, np.ndarray]:
+        """All answers, suppressed once more; without those that end where a tile does and the picture does not."""
+        from pipeline.tasks.merging import scores_by_class, uncut
+
+        whole = parts[0][1]
+        kept = [self.placed(uncut(prediction, window, whole), window) for prediction, window in parts]
+        boxes = np.concatenate([one[BOXES] for one in kept])[np.newaxis]
+        scores = np.concatenate([scores_by_class(one, len(self.class_names)) for one in kept])[np.newaxis]
+        chosen = self.suppression.select(tf.constant(boxes), tf.constant(scores))
+        return {name: value.numpy()[0] for name, value in chosen.items()}
 
     def comparable(self, expected: Tensors, found: Tensors) -> dict[str, np.ndarray]:
         """The answers of `found` in the order of `expected`: two scores that rounding parts may change places."""

@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("pipeline.train", "pipeline.fit", "pipeline.optimizers", "pipeline.strategy", "pipeline.callbacks"),
         *("pipeline.checkpoints", "pipeline.averaging", "pipeline.environment"),
-        *("pipeline.evaluate", "pipeline.predict", "pipeline.latency"),
+        *("pipeline.evaluate", "pipeline.predict", "pipeline.latency", "pipeline.views"),
         *("pipeline.compress", "pipeline.export", "pipeline.report", "pipeline.summary", "pipeline.diagnosis"),
         *("pipeline.verify", "pipeline.verification", "pipeline.parity", "pipeline.profile", "pipeline.measuring"),
         *("pipeline.preview", "pipeline.limits", "pipeline.sweep", "pipeline.answers", "pipeline.drift"),
