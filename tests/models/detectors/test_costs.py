@@ -11,6 +11,7 @@ import pytest
 from models import boxes
 from models.detectors import DETECTORS, Detector, matching, truth
 from models.detectors.base import LIMIT, Counting, Raw, focal
+from models.detectors.distillation import divergence
 from models.detectors.layout import Layout
 from models.detectors.loss import DetectionLoss
 from models.stack import tf
@@ -151,3 +152,15 @@ def test_hard_negatives_are_three_for_each_object() -> None:
     positives = int((classes[:, 2] == LIMIT).sum())
     gained = cost("ssd", (mistaken, numbers), WANTED) - cost("ssd", (classes, numbers), WANTED)
     assert gained == pytest.approx(min(5, 3 * positives) * math.log(2.0), rel=0.05)
+
+
+def test_a_student_is_told_the_teacher_s_classes_everywhere_and_boxes_where_it_is_sure() -> None:
+    teacher = Raw(tf.constant([[[2.0], [-3.0]]]), tf.constant([[[1.0, 0.0], [1.0, 0.0]]]))
+    student = Raw(tf.constant([[[0.0], [-3.0]]]), tf.constant([[[0.0, 0.0], [0.0, 4.0]]]))
+    share = 1.0 / (1.0 + math.exp(-2.0 / 2.0))  # of the first place, softened by two
+    entropy = -share * math.log(share) - (1.0 - share) * math.log(1.0 - share)
+    classes = 4.0 * (math.log(2.0) - entropy)
+    boxes = 0.9 * 0.5 + 0.1 * 8.5  # means of (1, 0) and of (1, 16)
+    found = divergence(student, teacher, tf.constant([[0.9, 0.1]]), 2.0)
+    np.testing.assert_allclose(found, [classes + boxes], rtol=1e-5)
+    np.testing.assert_allclose(divergence(teacher, teacher, tf.constant([[0.9, 0.1]]), 2.0), [0.0], atol=1e-6)
