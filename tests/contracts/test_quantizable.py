@@ -17,6 +17,7 @@ from pipeline.tasks import Classification
 
 EXEMPT = {
     "ToFloat": "cut off before: files take pictures as they are",
+    "Suppress": "a part of decoding, which stays in float behind the quantized network",
 }
 """Layers of Convoy that never come before quantization-aware training, and why."""
 

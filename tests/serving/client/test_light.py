@@ -111,7 +111,7 @@ def test_the_extra_client_brings_nothing_heavy() -> None:
 def test_every_other_extra_that_runs_convoy_brings_all_of_it() -> None:
     wanted = extras()
     assert "client" in {extra for one in wanted["full"] for extra in one.extras}
-    for name in ("test", "beam", "gpu"):
+    for name in ("test", "beam", "gpu", "video", "tracking"):
         assert any(one.name == "convoy" and "full" in one.extras for one in wanted[name]), name
 
 
