@@ -274,6 +274,10 @@ def test_mistakes_with_a_server(flowers: Running, run: Run, pictures: Path, pred
     assert "Is the name that of the server's configuration" in gone["message"]
     said = predicted(run.export, pictures, "--model", "flowers", code=2)["error"]["message"]
     assert said == "--model says how to ask a server, but there is no --server URL. Give it too."
+    said = predicted("--server", server, run.export, pictures, "--tile", code=2)["error"]["message"]
+    assert said == "--tile needs the model here, not on a server. Leave it or --server out."
+    said = predicted(run.export, pictures, "--mirror", code=2)["error"]["message"]
+    assert said.startswith("The task 'classification' answers for a picture as a whole: leave out --tile and --mirror")
 
 
 def test_pictures_are_needed_without_a_server_too(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
