@@ -93,6 +93,12 @@ def test_boxes_are_placed_in_the_picture_that_was_given() -> None:
     np.testing.assert_array_equal(placed["boxes"][2:], 0.0)
 
 
+def test_boxes_of_a_mirrored_view_are_placed_the_right_way_round() -> None:
+    window = np.array([0.0, 0.75, 1.0, 0.25])  # the right half of the view is the left half of the picture's middle
+    placed = task().placed(prediction(((0.0, 0.1, 0.2, 0.5), 0, 0.9)), window)
+    np.testing.assert_allclose(placed["boxes"][0], [0.65, 0.1, 0.75, 0.5], atol=1e-6)
+
+
 def test_the_same_detections_in_another_order_are_comparable() -> None:
     expected = {name: values[np.newaxis] for name, values in SOME.items()}
     order = [2, 0, 1, 3]

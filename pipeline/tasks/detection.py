@@ -176,7 +176,11 @@ class Detection(Task):
 
     def tuned(self, validation: Evaluator) -> Detection:
         """With the threshold of the best F1 on the validation split."""
-        return self.model_copy(update={"threshold": validation.best_threshold()})  # type: ignore[attr-defined]
+        from pipeline.metrics.detection import DetectionEvaluator
+
+        if not isinstance(validation, DetectionEvaluator):
+            return self
+        return self.model_copy(update={"threshold": validation.best_threshold()})
 
     def answer(self, prediction: Tensors) -> dict[str, Any]:
         """The objects from the threshold on, the surest first, their boxes in shares of the picture."""

@@ -5,6 +5,7 @@ n = boxes, E = length of a description, P = points that a box is looked at.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
@@ -40,9 +41,9 @@ class Describer(Protocol):
 class Appearance(Settings):
     """What of an object's looks is compared."""
 
+    @abstractmethod
     def describer(self) -> Describer:
         """What describes boxes."""
-        raise NotImplementedError
 
     @property
     def most(self) -> float:

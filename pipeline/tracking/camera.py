@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
@@ -34,9 +35,9 @@ class CameraMotion(Protocol):
 class Camera(Settings):
     """Whether the camera moves."""
 
+    @abstractmethod
     def start(self) -> CameraMotion:
         """What looks at the frames of one video."""
-        raise NotImplementedError
 
 
 class StillCamera(Camera):

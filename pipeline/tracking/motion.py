@@ -49,9 +49,9 @@ class MotionFilter(ABC):
 class Motion(Settings):
     """How objects are expected to move between frames."""
 
+    @abstractmethod
     def start(self) -> MotionFilter:
         """A filter without tracks."""
-        raise NotImplementedError
 
 
 def scale_of(matrix: np.ndarray) -> float:

@@ -135,6 +135,18 @@ def test_objects_that_are_not_asked_for_cost_nothing(kind: str) -> None:
     assert cost(kind, raw, not_asked) < 0.5 * cost(kind, raw, empty)
 
 
+def test_what_a_place_is_told_does_not_learn_from_what_it_says() -> None:
+    """Task-aligned targets come from the answers themselves; a gradient through them would lower the targets."""
+    detector, layout = made("yolo")
+    classes, numbers = (tf.Variable(values[np.newaxis] * 0.5) for values in answered("yolo"))
+    with tf.GradientTape() as tape:
+        raw = Raw(classes, numbers)
+        wanted = truth.read(WANTED, layout.scale())
+        matches = detector._assigned(layout, wanted, detector.boxes(layout, raw), detector.scores(raw))
+    assert float(tf.reduce_sum(matches.quality)) > 0.0
+    assert tape.gradient(matches.quality, [classes, numbers]) == [None, None]
+
+
 def test_focal_loss_by_hand() -> None:
     # p = 0.9 for what is there, alpha 0.25, gamma 2: 0.25 * 0.1^2 * -log 0.9
     logit = math.log(9.0)

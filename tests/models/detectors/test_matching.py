@@ -49,6 +49,15 @@ def test_every_object_has_its_best_anchor_however_bad() -> None:
     assert listed(matches.positive) == [True, True, False]
 
 
+def test_an_object_that_no_anchor_reaches_keeps_its_best_one() -> None:
+    wanted = objects((0, 0, 10, 10, 0, 1), (40, 40, 50, 44, 1, 1))
+    anchors = np.array([[0, 0, 10, 10], [40, 40, 50, 60], [40, 50, 50, 60]], np.float32)  # the second object: 0.2 and 0
+    matches = matching.by_overlap(wanted, tf.constant(anchors), 0.5, 0.4)
+    assert listed(matches.positive) == [True, True, False]
+    assert listed(matches.object)[1] == 1
+    assert listed(matches.negative) == [False, False, True]
+
+
 def test_anchors_inside_what_is_not_asked_for_are_not_asked() -> None:
     wanted = objects((0, 0, 10, 10, 0, 1), (50, 50, 100, 100, 0, 0), (0, 0, 0, 0, -1, 0))
     anchors = np.array([[0, 0, 10, 10], [60, 60, 70, 70], [20, 20, 30, 30]], np.float32)
