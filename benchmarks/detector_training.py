@@ -48,7 +48,13 @@ def main() -> None:
         **{kind: convoy({"detector": {"kind": kind}}, pictures, boxes, classes) for kind in DETECTORS},
     }
     rates = measure.interleave(sides, arguments.rounds)
-    names = {"published": "RetinaNet, the published head", "retinanet": "RetinaNet", "ssd": "SSD", "yolo": "YOLO"}
+    names = {
+        "published": "RetinaNet, the published head",
+        "faster_rcnn": "Faster R-CNN",
+        "retinanet": "RetinaNet",
+        "ssd": "SSD",
+        "yolo": "YOLO",
+    }
     found = [
         measure.compare(f"{said} / keras-cv RetinaNet", rates[name], rates["keras-cv"], "pictures/s")
         for name, said in names.items()

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks import measure
-from models.detectors.base import joined
 from models.graphs import with_float_input
 from models.stack import keras, tf
 from pipeline import stages
@@ -91,12 +90,11 @@ def raw_numbers(task: Detection, outputs: Tensors) -> Tensors:
 
 
 def boxes_of(task: Detection, outputs: Tensors) -> Any:
-    layout = task.layout
-    return tf.clip_by_value(task.detector.boxes(layout, joined(layout, outputs)) / layout.scale(), 0.0, 1.0)
+    return tf.clip_by_value(task.detector.found(task.layout, outputs)[0] / task.layout.scale(), 0.0, 1.0)
 
 
 def scores_of(task: Detection, outputs: Tensors) -> Any:
-    return task.detector.scores(joined(task.layout, outputs))
+    return task.detector.found(task.layout, outputs)[1]
 
 
 def decoded_within(task: Detection, outputs: Tensors) -> Tensors:

@@ -22,6 +22,14 @@ class ToFloat(keras.layers.Layer):
         return tf.cast(inputs, tf.float32)
 
 
+class InFloat(keras.layers.Layer):
+    """The base of what computes in float32 within a network, also where an int8 file computes all else in integers:
+    what makes boxes of numbers, and says where they lie. It has no weights."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{"dtype": "float32", "trainable": False, **kwargs})
+
+
 @keras.saving.register_keras_serializable(package="convoy")
 class GeneralizedMeanPooling2D(keras.layers.Layer):
     """The generalised mean (mean of x^p)^(1/p) of each channel, p learned (Radenović et al. 2019, section 3.2).

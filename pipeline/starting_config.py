@@ -101,7 +101,7 @@ def _objects(survey: Survey) -> Choice:
 
 CHOICES = {"detection": _objects}
 """Task -> what to begin with; whole pictures elsewhere."""
-YOLO = "    kind: yolo            # no anchors; retinanet and ssd have some, which `convoy anchors` fits"
+YOLO = "    kind: yolo            # no anchors; retinanet, ssd, faster_rcnn have some, which `convoy anchors` fits"
 LETTERBOX = ("    fit: letterbox        # grey bars instead of other proportions",)
 SMALL_DETECTOR: tuple[str, ...] = (
     "    stem_stride: 2",

@@ -1,7 +1,7 @@
 """What all detectors share: a head on feature levels, numbers that become boxes and scores, and what they cost.
 
 A detector is settings: its network is built, decoded and taught through the methods below, and the task around it
-knows no architecture.
+knows no architecture. `OneStage` is for those whose places answer at once.
 
 B = batch, P = places, A = answers of a cell, C, R = class and box numbers of a place, K = classes, N = objects.
 """
@@ -26,6 +26,8 @@ Tensor = Any
 
 LIMIT = 8.0
 """Raw numbers stay within this: a sigmoid has nothing to say beyond, and int8 has the narrower steps."""
+STEPS = 4
+"""Numbers of a box that is told as steps from another: a step and a logarithm for each axis."""
 RARE = 0.01
 """What a new network takes for the probability of an object at a place (Lin et al. 2017, section 4.1)."""
 
@@ -66,6 +68,34 @@ class Detector(Settings):
         """A; ValueError where so many levels do not suit the settings."""
 
     @abstractmethod
+    def network(self, layout: Layout, levels: Mapping[int, Tensor], num_classes: int) -> dict[str, Tensor]:
+        """Extends a graph: stride -> features [B, h, w, F] to raw outputs by name, each of a layer of that name."""
+
+    @abstractmethod
+    def told(self, layout: Layout, outputs: Mapping[str, Tensor]) -> Tensor:
+        """What `costs` is told of a network's outputs, as one tensor, float32 [B, ...]."""
+
+    @abstractmethod
+    def costs(self, layout: Layout, truth: Truth, told: Tensor, num_classes: int, counting: Counting) -> Tensor:
+        """One value per picture, float32 [B]."""
+
+    @abstractmethod
+    def found(self, layout: Layout, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """A network's outputs decoded: boxes float32 [B, P, 4], in pixels, which may leave the picture, and scores
+        float32 [B, P, K], 0..1."""
+
+    @abstractmethod
+    def divergence(
+        self, layout: Layout, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], temperature: float
+    ) -> Tensor:
+        """How far a network's outputs are from those of another of the same layout, summed over the picture, float32
+        [B]; 0 where they agree. See `models.detectors.distillation`."""
+
+
+class OneStage(Detector):
+    """Detectors whose every place says a class and a box, and nothing else."""
+
+    @abstractmethod
     def class_numbers(self, num_classes: int) -> int:
         """C."""
 
@@ -86,8 +116,37 @@ class Detector(Settings):
         """float32 [B, P, 4], in pixels; they may leave the picture."""
 
     @abstractmethod
-    def costs(self, layout: Layout, truth: Truth, raw: Raw, counting: Counting) -> Tensor:
+    def costs_of(self, layout: Layout, truth: Truth, raw: Raw, counting: Counting) -> Tensor:
         """One value per picture, float32 [B]."""
+
+    def network(self, layout: Layout, levels: Mapping[int, Tensor], num_classes: int) -> dict[str, Tensor]:
+        """See the base."""
+        return self.head(levels, num_classes)
+
+    def told(self, layout: Layout, outputs: Mapping[str, Tensor]) -> Tensor:
+        """All numbers of each place, float32 [B, P, C + R]."""
+        raw = joined(layout, outputs)
+        return tf.concat([raw.classes, raw.boxes], axis=-1)
+
+    def costs(self, layout: Layout, truth: Truth, told: Tensor, num_classes: int, counting: Counting) -> Tensor:
+        """See the base."""
+        boundary = self.class_numbers(num_classes)
+        return self.costs_of(layout, truth, Raw(told[..., :boundary], told[..., boundary:]), counting)
+
+    def found(self, layout: Layout, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """See the base."""
+        raw = joined(layout, outputs)
+        return self.boxes(layout, raw), self.scores(raw)
+
+    def divergence(
+        self, layout: Layout, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], temperature: float
+    ) -> Tensor:
+        """See the base; place by place."""
+        from models.detectors import distillation
+
+        ours, theirs = joined(layout, student), joined(layout, teacher)
+        certainty = tf.reduce_max(self.scores(theirs), axis=-1)
+        return distillation.divergence(ours, theirs, certainty, temperature)
 
 
 class Anchored(Detector):
@@ -109,9 +168,13 @@ class Anchored(Detector):
         """See the base."""
         return self.anchors.answers(levels)
 
+
+class AnchoredOneStage(Anchored, OneStage):
+    """Those whose anchors say a class at once."""
+
     def box_numbers(self) -> int:
         """A step and a logarithm for each axis."""
-        return 4
+        return STEPS
 
     def boxes(self, layout: Layout, raw: Raw) -> Tensor:
         """See the base."""
@@ -120,14 +183,14 @@ class Anchored(Detector):
         return from_steps(tf.constant(self.anchors.boxes(layout)), raw.boxes, self.scales)
 
 
-def tower(x: Tensor, width: int, depth: int, name: str) -> Tensor:
+def tower(x: Tensor, width: int, depth: int, name: str, kernel_size: int = 3) -> Tensor:
     """`depth` convolutions with BatchNormalization and ReLU, which int8 carries exactly: as many positions, `width`
     channels."""
     from models.blocks import Style
 
     style = Style()
     for number in range(depth):
-        x = style.bn(style.convolution(x, width, f"{name}_{number + 1}_conv"), f"{name}_{number + 1}_bn")
+        x = style.bn(style.convolution(x, width, f"{name}_{number + 1}_conv", kernel_size), f"{name}_{number + 1}_bn")
         x = keras.layers.ReLU(name=f"{name}_{number + 1}_relu")(x)
     return x
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,15 @@ class Layout:
     def scale(self) -> np.ndarray:
         """float32 [4]: what shares of the picture are in pixels."""
         return np.array([self.width, self.height] * 2, np.float32)
+
+    def levels(self) -> list[Layout]:
+        """Each level by itself."""
+        return [replace(self, strides=(stride,)) for stride in self.strides]
+
+    def shared_out(self, values: np.ndarray) -> list[np.ndarray]:
+        """What belongs to the places [P, ...], as the parts of each level."""
+        counts = [math.prod(self.cells(stride)) * self.answers for stride in self.strides]
+        return np.split(values, np.cumsum(counts)[:-1])
 
     def outputs(self) -> list[str]:
         """Names of the raw outputs of a network."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from models.detectors import truth
-from models.detectors.base import Counting, Detector, Raw
+from models.detectors.base import Counting, Detector
 from models.detectors.layout import Layout
 from models.stack import keras, tf
 
 
 class DetectionLoss(keras.losses.Loss):
-    """Targets float32 [B, N, 6] (see `models.detectors.truth`) against raw numbers float32 [B, P, C + R] -> [B].
+    """Targets float32 [B, N, 6] (see `models.detectors.truth`) against `Detector.told`, float32 [B, ...] -> [B].
 
     Args:
         detector: what a wrong answer costs.
@@ -26,6 +26,5 @@ class DetectionLoss(keras.losses.Loss):
         self.num_classes = num_classes
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        boundary = self.detector.class_numbers(self.num_classes)
-        raw = Raw(y_pred[..., :boundary], y_pred[..., boundary:])
-        return self.detector.costs(self.layout, truth.read(y_true, self.layout.scale()), raw, self.counting)
+        wanted = truth.read(y_true, self.layout.scale())
+        return self.detector.costs(self.layout, wanted, y_pred, self.num_classes, self.counting)

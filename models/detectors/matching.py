@@ -36,16 +36,19 @@ class Matches:
     quality: Tensor
 
 
-def by_overlap(truth: Truth, anchors: Tensor, positive_from: float, negative_below: float) -> Matches:
+def by_overlap(
+    truth: Truth, anchors: Tensor, positive_from: float, negative_below: float, best_from: float = LEAST
+) -> Matches:
     """Anchors answer for the object that they overlap most (Ren et al. 2015, section 3.1.2): positive from one IoU on,
-    negative below the other; an object's own best anchors are positive whatever they reach.
+    negative below the other; an object's own best anchors are positive from a third one on, as a rule whatever they
+    reach.
 
     Args:
-        anchors: float32 [P, 4], in pixels.
+        anchors: float32 [P, 4], or [B, P, 4] where each picture has its own, in pixels.
     """
-    overlaps = tf.where(truth.asked[..., tf.newaxis], boxes.pairwise_iou(truth.boxes, anchors[tf.newaxis]), -1.0)
+    overlaps = tf.where(truth.asked[..., tf.newaxis], boxes.pairwise_iou(truth.boxes, anchors), -1.0)
     best_of_object = tf.reduce_max(overlaps, axis=-1, keepdims=True)
-    favourite = (overlaps >= best_of_object - LEAST) & (overlaps > LEAST)  # [B, N, P]
+    favourite = (overlaps >= best_of_object - LEAST) & (overlaps > best_from)  # [B, N, P]
     claimed = tf.where(favourite, overlaps + 1.0, overlaps)  # favourites win over any other object's claim
     chosen, strength = tf.argmax(claimed, axis=1, output_type=tf.int32), tf.reduce_max(claimed, axis=1)
     positive = strength >= positive_from
@@ -113,7 +116,7 @@ def _scaled(alignment: Tensor, overlaps: Tensor) -> Tensor:
 
 
 def _hidden_in_ignored(truth: Truth, anchors: Tensor) -> Tensor:
-    inside = boxes.share_inside(anchors[tf.newaxis], truth.boxes) >= INSIDE
+    inside = boxes.share_inside(anchors, truth.boxes) >= INSIDE
     return tf.reduce_any(inside & truth.ignored[..., tf.newaxis], axis=1)
 
 

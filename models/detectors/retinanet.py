@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from models.detectors.base import Anchored, Counting, Raw, focal, numbers, rare, tower
+from models.detectors.base import AnchoredOneStage, Counting, Raw, focal, numbers, rare, tower
 from models.detectors.layout import BOXES, CLASSES, Layout
 from models.detectors.truth import Truth
 from models.stack import tf
@@ -16,7 +16,7 @@ Tensor = Any
 BoxLoss = Literal["smooth_l1", "giou", "ciou"]
 
 
-class RetinaNet(Anchored):
+class RetinaNet(AnchoredOneStage):
     """One stage on anchors; the focal loss keeps the many easy places from drowning the few objects."""
 
     kind: Literal["retinanet"] = "retinanet"
@@ -57,7 +57,7 @@ class RetinaNet(Anchored):
         """See the base."""
         return tf.sigmoid(raw.classes)
 
-    def costs(self, layout: Layout, truth: Truth, raw: Raw, counting: Counting) -> Tensor:
+    def costs_of(self, layout: Layout, truth: Truth, raw: Raw, counting: Counting) -> Tensor:
         """Focal loss of the classes at all places, and the cost of the boxes that answer for an object."""
         from models.detectors import matching
 
@@ -68,15 +68,25 @@ class RetinaNet(Anchored):
         expected = tf.one_hot(classes, raw.classes.shape[-1]) * tf.cast(matches.positive, tf.float32)[..., tf.newaxis]
         wrong = tf.reduce_sum(focal(expected, raw.classes, self.focal_gamma, self.focal_alpha), axis=-1)
         asked = weights + tf.cast(matches.negative, tf.float32)
-        boxes = weights * anchored_box_costs(self, layout, matching.of_object(truth.boxes, matches), raw, self.box_loss)
+        boxes = weights * box_costs(
+            anchors, matching.of_object(truth.boxes, matches), raw.boxes, self.scales, self.box_loss
+        )
         return tf.reduce_sum(asked * wrong + self.box_weight * boxes, axis=-1) / counting.objects
 
 
-def anchored_box_costs(detector: Anchored, layout: Layout, wanted: Tensor, raw: Raw, kind: BoxLoss) -> Tensor:
-    """What each place's box costs, were it to answer for the box `wanted` [B, P, 4] -> [B, P]."""
+def box_costs(beginnings: Tensor, wanted: Tensor, steps: Tensor, scales: tuple[float, float], kind: BoxLoss) -> Tensor:
+    """What each box costs that is told as steps from another, were it to be the one wanted.
+
+    Args:
+        beginnings: what the steps begin with, float32 [..., P, 4], in pixels; anchors, or proposals.
+        wanted: float32 [B, P, 4], in pixels.
+        steps: float32 [B, P, 4].
+
+    Returns:
+        float32 [B, P].
+    """
     from models import boxes
 
     if kind == "smooth_l1":
-        steps = boxes.to_steps(tf.constant(detector.anchors.boxes(layout)), wanted, detector.scales)
-        return tf.reduce_sum(boxes.smooth_l1(raw.boxes - steps, beta=1.0), axis=-1)
-    return boxes.OVERLAP_LOSSES[kind](wanted, detector.boxes(layout, raw))
+        return tf.reduce_sum(boxes.smooth_l1(steps - boxes.to_steps(beginnings, wanted, scales), beta=1.0), axis=-1)
+    return boxes.OVERLAP_LOSSES[kind](wanted, boxes.from_steps(beginnings, steps, scales))

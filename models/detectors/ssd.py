@@ -7,16 +7,16 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from models.detectors.base import Anchored, Counting, Raw, numbers, tower
+from models.detectors.base import AnchoredOneStage, Counting, Raw, numbers, tower
 from models.detectors.layout import BOXES, CLASSES, Layout
-from models.detectors.retinanet import BoxLoss, anchored_box_costs
+from models.detectors.retinanet import BoxLoss, box_costs
 from models.detectors.truth import Truth
 from models.stack import tf
 
 Tensor = Any
 
 
-class SSD(Anchored):
+class SSD(AnchoredOneStage):
     """One stage on anchors, the smallest head of all; of the places without an object only the most mistaken count."""
 
     kind: Literal["ssd"] = "ssd"
@@ -51,7 +51,7 @@ class SSD(Anchored):
         """See the base."""
         return tf.nn.softmax(raw.classes)[..., 1:]
 
-    def costs(self, layout: Layout, truth: Truth, raw: Raw, counting: Counting) -> Tensor:
+    def costs_of(self, layout: Layout, truth: Truth, raw: Raw, counting: Counting) -> Tensor:
         """Cross-entropy of the places that answer for objects and of the hardest others, and the cost of boxes."""
         from models.detectors import matching
 
@@ -62,7 +62,9 @@ class SSD(Anchored):
         wrong = tf.nn.sparse_softmax_cross_entropy_with_logits(expected, raw.classes)  # [B, P]
         weights = tf.where(matches.positive, counting.of(classes), 0.0)
         asked = weights + tf.cast(self._hardest(wrong, matches), tf.float32)
-        boxes = weights * anchored_box_costs(self, layout, matching.of_object(truth.boxes, matches), raw, self.box_loss)
+        boxes = weights * box_costs(
+            anchors, matching.of_object(truth.boxes, matches), raw.boxes, self.scales, self.box_loss
+        )
         return tf.reduce_sum(asked * wrong + self.box_weight * boxes, axis=-1) / counting.objects
 
     def _hardest(self, wrong: Tensor, matches: Any) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from models.detectors.base import Counting, Detector, Raw, numbers, rare, tower
+from models.detectors.base import Counting, OneStage, Raw, numbers, rare, tower
 from models.detectors.layout import BOXES, CLASSES, Layout
 from models.detectors.truth import Truth
 from models.stack import tf
@@ -19,7 +19,7 @@ from models.stack import tf
 Tensor = Any
 
 
-class YOLO(Detector):
+class YOLO(OneStage):
     """One stage without anchors: each place gives its distances to the four edges."""
 
     kind: Literal["yolo"] = "yolo"
@@ -79,7 +79,7 @@ class YOLO(Detector):
         distances = tf.linalg.matvec(shares, tf.range(self.bins, dtype=tf.float32))
         return from_distances(tf.constant(layout.middles()), distances * layout.steps())
 
-    def costs(self, layout: Layout, truth: Truth, raw: Raw, counting: Counting) -> Tensor:
+    def costs_of(self, layout: Layout, truth: Truth, raw: Raw, counting: Counting) -> Tensor:
         """Cross-entropy of scores against how well places fit, and of each object the mean cost of its places' boxes,
         the better fitting ones counting more."""
         from models import boxes

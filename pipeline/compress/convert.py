@@ -146,20 +146,28 @@ def calibrated_file(model: keras.Model, pictures: np.ndarray, ranges: Ranges | N
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter._experimental_calibrate_only = True
 
-    extremes = tflite_file(model, prepare)
+    extremes = flatbuffer.with_decoding_inside(tflite_file(model, prepare), layers_in_float(model))
     return flatbuffer.with_input_range((ranges or MinMax()).apply(extremes, pictures), 0.0, 255.0)
 
 
 def quantized(calibrated: bytes, kept: Collection[str] = ()) -> bytes:
-    """A calibrated file in int8, one scale a channel for weights.
+    """A calibrated file in int8, one scale a channel for weights; a decoding inside stays in float32.
 
     Args:
-        kept: operators that stay in float32, by the name of their output; a Dequantize before and a Quantize behind
-            them join them to the rest.
+        kept: other operators that stay in float32, by the name of their output; a Dequantize before and a Quantize
+            behind them join them to the rest.
     """
     from tensorflow.lite.python.convert import mlir_quantize
 
-    return bytes(mlir_quantize(calibrated, denylisted_nodes=list(kept)))
+    decoding = [name for name in flatbuffer.output_names(calibrated) if flatbuffer.is_decoding(name)]
+    return bytes(mlir_quantize(calibrated, denylisted_nodes=[*decoding, *kept]))
+
+
+def layers_in_float(model: keras.Model) -> set[str]:
+    """Names of the layers that compute in float32 in every file."""
+    from models.layers import InFloat
+
+    return {layer.name for layer in model.layers if isinstance(layer, InFloat)}
 
 
 def with_input_output(content: bytes, dtype: str) -> bytes:
@@ -175,11 +183,25 @@ def with_input_output(content: bytes, dtype: str) -> bytes:
 
 
 def int16x8_file(model: keras.Model, pictures: np.ndarray) -> bytes:
-    """A `.tflite` with int16 activations and int8 weights; float32 in and out, as TFLite cannot cast uint8 to int16."""
+    """A `.tflite` with int16 activations and int8 weights; float32 in and out, as TFLite cannot cast uint8 to int16. A
+    decoding inside stays in float32."""
+    if layers_in_float(model):
+        from pipeline.compress import sections
+
+        return sections.int16x8_file(model, pictures)
+    return wholly_int16x8(model, lambda: representative(with_extremes(pictures)))
+
+
+def wholly_int16x8(model: keras.Model, examples: Callable[[], Iterator[Any]]) -> bytes:
+    """The same of a network without a decoding inside.
+
+    Args:
+        examples: gives inputs as the converter wants them: lists or dicts by name of float32 [1, ...].
+    """
 
     def prepare(converter: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: representative(with_extremes(pictures))
+        converter.representative_dataset = examples
         converter.target_spec.supported_ops = [
             tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         ]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pipeline.errors import RunError
 
 FILE_IDENTIFIER = b"TFL3"
 DECODE_PREFIX = "decode/"
-"""Names of tensors that belong to a decoding appended in float start with this; `inspect` tells them apart by it."""
+"""Names of tensors that belong to a decoding in float, behind a network or within, start with this; `inspect` tells
+them apart by it."""
 
 
 def schema() -> Any:
@@ -61,6 +62,45 @@ def output_names(content: bytes) -> list[str]:
     return [graph.tensors[operator.outputs[0]].name.decode() for operator in graph.operators]
 
 
+def with_decoding_inside(content: bytes, layers: Collection[str]) -> bytes:
+    """A calibrated file in which what these Keras layers do is named as a decoding, so that it stays in float and is
+    counted as one.
+
+    Args:
+        content: as converted from a Keras model, whose operators go by `model/layer/operation`, and what it gives by
+            the layers in its signature.
+    """
+    if not layers:
+        return content
+    model = unpack(content)
+    graph = model.subgraphs[0]
+    given = {entry.tensorIndex: {entry.name.decode()} for entry in model.signatureDefs[0].outputs}
+    inside, read = set(), set()
+    for operator in graph.operators:
+        done = given.get(operator.outputs[0]) or layers_of(graph.tensors[operator.outputs[0]].name.decode())
+        if done and done <= {*layers}:
+            inside.update(operator.outputs)
+        else:
+            read.update(operator.inputs)
+    for tensor in (graph.tensors[index] for index in inside):
+        tensor.name = DECODE_PREFIX.encode() + tensor.name
+    for tensor in (graph.tensors[index] for index in inside - read):
+        if tensor.type == schema().TensorType.FLOAT32:
+            tensor.quantization = None  # without a range, no part of it can become int8
+    return pack(model)
+
+
+def is_decoding(name: str) -> bool:
+    """Whether a tensor of this name belongs to a decoding in float."""
+    return name.startswith(DECODE_PREFIX)
+
+
+def layers_of(operator: str) -> set[str]:
+    """The Keras layers that an operator does, of its name in the file: `serving/relu/Relu;serving/conv/Conv2D`."""
+    paths = (part.split("/") for part in operator.split(";"))
+    return {path[1] for path in paths if len(path) > 1}
+
+
 def border_operators(content: bytes) -> tuple[set[str], set[str]]:
     """Names of the operators that read the file's inputs, and of those that give its outputs."""
     model = unpack(content)
@@ -100,28 +140,58 @@ def with_ranges(content: bytes, ranges: Mapping[int, tuple[float, float]]) -> by
     return pack(model)
 
 
-def join(first: bytes, second: bytes) -> bytes:
+def join(first: bytes, second: bytes, kept: Collection[str] = (), prefix: str = DECODE_PREFIX) -> bytes:
     """One file that runs `first` and feeds its outputs, by signature name, into `second`; gives `second`'s outputs.
 
-    Both have one subgraph and one signature, and `first` gives exactly what `second` takes, in the same types.
+    Both have one subgraph and one signature, and `first` gives what `second` takes, in the same types.
+
+    Args:
+        kept: outputs of `first`, by signature name, that are given too; those that it has.
+        prefix: what the names of `second`'s tensors begin with from then on.
     """
     model, tail = unpack(first), unpack(second)
     graph, tail_graph = model.subgraphs[0], tail.subgraphs[0]
-    moved = _move_tensors(model, tail)
+    moved = _move_tensors(model, tail, prefix)
     codes = _move_operator_codes(model, tail)
     for operator in tail_graph.operators:
         operator.opcodeIndex += codes
         operator.inputs = [moved[index] if index >= 0 else index for index in operator.inputs]
         operator.outputs = [moved[index] for index in operator.outputs]
         graph.operators.append(operator)
-    graph.outputs = [moved[index] for index in tail_graph.outputs]
+    given = [entry for entry in model.signatureDefs[0].outputs if entry.name.decode() in kept]
     for output in tail.signatureDefs[0].outputs:
         output.tensorIndex = moved[output.tensorIndex]
-    model.signatureDefs[0].outputs = tail.signatureDefs[0].outputs
+    model.signatureDefs[0].outputs = [*tail.signatureDefs[0].outputs, *given]
+    graph.outputs = [entry.tensorIndex for entry in model.signatureDefs[0].outputs]
+    _drop_unread(graph)
     return pack(model)
 
 
-def _move_tensors(model: Any, tail: Any) -> dict[int, int]:
+def without_detours(content: bytes) -> bytes:
+    """A file in which no number goes from integers to floats only to become an integer again: it is rescaled."""
+    model = unpack(content)
+    graph = model.subgraphs[0]
+    names = {index: operator_name(code) for index, code in enumerate(model.operatorCodes)}
+    sources = {
+        operator.outputs[0]: operator.inputs[0]
+        for operator in graph.operators
+        if names[operator.opcodeIndex] == "DEQUANTIZE"
+    }
+    for operator in graph.operators:
+        if names[operator.opcodeIndex] == "QUANTIZE" and operator.inputs[0] in sources:
+            operator.inputs = [sources[operator.inputs[0]]]
+    _drop_unread(graph)
+    return pack(model)
+
+
+def _drop_unread(graph: Any) -> None:
+    """Takes out operators whose outputs nobody reads: what brought an output of the first file to floats, where the
+    second does without it."""
+    read = {*graph.outputs, *(index for operator in graph.operators for index in operator.inputs)}
+    graph.operators = [operator for operator in graph.operators if not read.isdisjoint(operator.outputs)]
+
+
+def _move_tensors(model: Any, tail: Any, prefix: str) -> dict[int, int]:
     """Appends the tail's tensors and buffers, but for its inputs, which are `model`'s outputs.
 
     Returns:
@@ -135,7 +205,7 @@ def _move_tensors(model: Any, tail: Any) -> dict[int, int]:
     for index, tensor in enumerate(tail_graph.tensors):
         if index not in moved:
             tensor.buffer += first_buffer
-            tensor.name = DECODE_PREFIX.encode() + tensor.name
+            tensor.name = prefix.encode() + tensor.name
             moved[index] = len(graph.tensors)
             graph.tensors.append(tensor)
     return moved

@@ -135,14 +135,17 @@ def _computes_in_float(model: Any, operator: Any) -> bool:
 
 
 def _is_border(model: Any, operator: Any) -> bool:
-    """Whether it reads an input of the file, writes an output, feeds the decoding, or unpacks stored weights."""
+    """Whether it reads an input of the file, writes an output, feeds the decoding or reads it, or unpacks stored
+    weights."""
     graph = model.subgraphs[0]
     source, target = operator.inputs[0], operator.outputs[0]
     readers = [other for other in graph.operators if target in other.inputs]
     feeds_decoding = bool(readers) and all(_is_decoding(graph, other) for other in readers)
-    return source in graph.inputs or target in graph.outputs or feeds_decoding or is_stored(model, source)
+    reads_decoding = flatbuffer.is_decoding(graph.tensors[source].name.decode())
+    of_file = source in graph.inputs or target in graph.outputs
+    return of_file or feeds_decoding or reads_decoding or is_stored(model, source)
 
 
 def _is_decoding(graph: Any, operator: Any) -> bool:
     names = (graph.tensors[index].name for index in operator.outputs)
-    return all(name.decode().startswith(flatbuffer.DECODE_PREFIX) for name in names)
+    return all(flatbuffer.is_decoding(name.decode()) for name in names)

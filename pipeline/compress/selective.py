@@ -113,10 +113,12 @@ class Network:
 
     @cached_property
     def layers(self) -> dict[str, list[str]]:
-        """Layer -> its operators, by the name of their output, in order. What gives a prediction goes by its name."""
+        """Layer -> its operators, by the name of their output, in order. What gives a prediction goes by its name.
+        What stays in float in any case is not among them."""
         found: dict[str, list[str]] = {}
         predictions = flatbuffer.signature_outputs(self._calibrated)
-        for name in flatbuffer.output_names(self._calibrated):
+        operators = flatbuffer.output_names(self._calibrated)
+        for name in (name for name in operators if not flatbuffer.is_decoding(name)):
             layer = predictions.get(name) or layer_of(name, self._with_kernel)
             found.setdefault(layer, []).append(name)
         return found

@@ -103,7 +103,8 @@ class Detection(Task):
         return {"image": examples["image"]}, {DETECTIONS: written(examples[BOXES], examples[CLASSES], asked)}
 
     def build(self) -> keras.Model:
-        """uint8 `image` -> `classes_S` and `boxes_S` float32 [B,H/S,W/S,..] for each stride S."""
+        """uint8 `image` -> `classes_S` and `boxes_S` float32 [B,H/S,W/S,..] for each stride S, and what else the
+        detector says."""
         from models import heads, necks
 
         image, pixels = heads.picture_input(self.picture)
@@ -111,14 +112,12 @@ class Detection(Task):
         if self.neck is not None:
             levels = self.neck.build(levels)
         by_stride = {stride: levels[f"stride_{stride}"] for stride in self.strides}
-        return keras.Model(image, self.detector.head(by_stride, len(self.class_names)), name=self.backbone.kind)
+        outputs = self.detector.network(self.layout, by_stride, len(self.class_names))
+        return keras.Model(image, outputs, name=self.backbone.kind)
 
     def training_model(self, model: keras.Model) -> keras.Model:
-        """The same network with one output, `detections` float32 [B,P,C+R]: the numbers of all places."""
-        from models.detectors.base import joined
-
-        raw = joined(self.layout, named_outputs(model))
-        numbers = tf.concat([raw.classes, raw.boxes], axis=-1)
+        """The same network with one output, `detections` float32 [B,...]: all that the loss is told."""
+        numbers = self.detector.told(self.layout, named_outputs(model))
         output = keras.layers.Activation("linear", dtype="float32", name=DETECTIONS)(numbers)
         return keras.Model(model.inputs, {DETECTIONS: output}, name=model.name)
 
@@ -134,12 +133,8 @@ class Detection(Task):
     def distillation_loss(self, student: Tensors, teacher: Tensors, temperature: float) -> tf.Tensor:
         """The divergence of the classes' softened probabilities, and the boxes' squared error where the teacher sees an
         object, summed over the places and divided by the usual number of objects."""
-        from models.detectors.base import joined
-        from models.detectors.distillation import divergence
-
-        ours, theirs = joined(self.layout, student), joined(self.layout, teacher)
-        certainty = tf.reduce_max(self.detector.scores(theirs), axis=-1)
-        return divergence(ours, theirs, certainty, temperature) / (self.objects_a_picture or 1.0)
+        apart = self.detector.divergence(self.layout, student, teacher, temperature)
+        return apart / (self.objects_a_picture or 1.0)
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -148,12 +143,9 @@ class Detection(Task):
 
     def decode(self, outputs: Tensors) -> dict[str, tf.Tensor]:
         """Scores and boxes of all places, then suppression; see the class for what comes out."""
-        from models.detectors.base import joined
-
-        layout = self.layout
-        raw = joined(layout, outputs)
-        boxes = tf.clip_by_value(self.detector.boxes(layout, raw) / layout.scale(), 0.0, 1.0)
-        chosen: dict[str, tf.Tensor] = self.suppression.select(boxes, self.detector.scores(raw))
+        boxes, scores = self.detector.found(self.layout, outputs)
+        boxes = tf.clip_by_value(boxes / self.layout.scale(), 0.0, 1.0)
+        chosen: dict[str, tf.Tensor] = self.suppression.select(boxes, scores)
         return chosen
 
     def meanings(self) -> dict[str, Meaning]:

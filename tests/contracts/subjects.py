@@ -29,10 +29,21 @@ SMALLEST: dict[str, dict[str, Any]] = {
 """Settings that make a backbone small; one that is not named here is taken as it is."""
 
 
+OTHERWISE_LARGE: dict[str, dict[str, Any]] = {
+    "faster_rcnn": {"proposals": 24, "candidates": 60, "region_bins": 3, "region_cells": 2.0, "region_width": 16},
+}
+"""Detector -> settings that make it small, beside the one that all have; one that is not named here needs no others."""
+
+
+def small_detector(kind: str) -> dict[str, Any]:
+    """A detector as small as a test takes it."""
+    return {"kind": kind, "head_width": 8, **OTHERWISE_LARGE.get(kind, {})}
+
+
 VARIETIES: dict[str, tuple[str, dict[str, Any]]] = {
     **{kind: (kind, {}) for kind in TASKS},
     **{
-        f"detection-{kind}": ("detection", {"detector": {"kind": kind, "head_width": 8}})
+        f"detection-{kind}": ("detection", {"detector": small_detector(kind)})
         for kind in DETECTORS
         if kind != SMALL["detection"]["detector"]["kind"]
     },

@@ -51,11 +51,12 @@ def test_every_layer_of_a_head_is_known(pooling: str) -> None:
 def test_every_layer_class_of_convoy_is_known() -> None:
     """Those that no test above happens to build, too."""
     from models import activations, layers
+    from models.detectors import layers as of_detectors
     from pipeline.compress.qat import configs, simplify
 
     classes = {
         one
-        for module in (activations, layers)
+        for module in (activations, layers, of_detectors)
         for one in vars(module).values()
         if isinstance(one, type) and issubclass(one, keras.layers.Layer) and one.__module__ == module.__name__
     }

@@ -20,6 +20,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_confi
 from tensorflow_model_optimization.quantization.keras import quantizers
 
 from models.activations import HardSwish, StochasticDepth
+from models.detectors.layers import ColumnWeights, Propose, RowWeights
 from models.layers import AxisMaximum, AxisMean, Clip, MatrixProduct
 from models.stack import keras, tf
 from pipeline.compress.qat.layers import ChannelAffine, LogarithmFrom, UnitLength
@@ -115,6 +116,7 @@ def _fixed(low: float, high: float) -> Callable[[Layer, Registry, bool], Quantiz
 
 
 PASSING = Treatment("its output has the levels of its input", _passing, learns_range=False)
+IN_FLOAT = Treatment("a decoding, which stays in float", _passing, learns_range=False)
 OUTPUT = Treatment("output in a learned range", _output)
 SUM = Treatment("output in a learned range", _output, fuses_activation=True)
 WEIGHTS = Treatment("weights, and output in a learned range", _weights, fuses_activation=True)
@@ -162,6 +164,9 @@ TREATMENTS: dict[type[Layer], Treatment] = {
     _layers.SpatialDropout2D: PASSING,
     StochasticDepth: PASSING,
     _layers.ActivityRegularization: PASSING,
+    Propose: IN_FLOAT,
+    RowWeights: IN_FLOAT,
+    ColumnWeights: IN_FLOAT,
 }
 """Class of a layer -> how it is quantized; `Activation` goes by what it computes, see `ACTIVATIONS`."""
 

@@ -65,9 +65,8 @@ def with_ranges(content: bytes, learned: Mapping[str, Range]) -> bytes:
 
 
 def layers_of(operator: str) -> set[str]:
-    """The Keras layers that an operator does, of its name in the file: `serving/relu/Relu;serving/conv/Conv2D`."""
-    paths = (part.split("/") for part in operator.split(";"))
-    return {path[1].removeprefix(PREFIX) for path in paths if len(path) > 1}
+    """The float network's layers that an operator does, of its name in the file."""
+    return {name.removeprefix(PREFIX) for name in flatbuffer.layers_of(operator)}
 
 
 def _weights(layer: keras.layers.Layer) -> dict[tuple[str, str], np.ndarray]:

@@ -1,4 +1,4 @@
-"""What detectors pay for wrong answers: right answers cost next to nothing, each part counts what it says."""
+"""What detectors of one stage pay for wrong answers: right ones cost next to nothing, each part counts as it says."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from models import boxes
-from models.detectors import DETECTORS, Detector, matching, truth
+from models.detectors import DETECTORS, OneStage, matching, truth
 from models.detectors.base import LIMIT, Counting, Raw, focal
 from models.detectors.distillation import divergence
 from models.detectors.layout import Layout
 from models.detectors.loss import DetectionLoss
 from models.stack import tf
 
+ONE_STAGE = {kind: detector for kind, detector in DETECTORS.items() if issubclass(detector, OneStage)}
 CLASSES = 3
 BOX = (8.0, 8.0, 24.0, 24.0)
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -23,8 +24,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def made(kind: str) -> tuple[Detector, Layout]:
-    detector = DETECTORS[kind].model_validate(SETTINGS.get(kind, {}))
+def made(kind: str) -> tuple[OneStage, Layout]:
+    detector = ONE_STAGE[kind].model_validate(SETTINGS.get(kind, {}))
     return detector, Layout(32, 32, (8, 16), detector.answers(2))
 
 
@@ -32,7 +33,7 @@ def targets(*rows: tuple[float, ...]) -> tf.Tensor:
     return tf.constant(np.array([rows], np.float32).reshape(1, -1, truth.NUMBERS))
 
 
-def silent(detector: Detector, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+def silent(detector: OneStage, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Raw numbers that say everywhere that nothing is there."""
     places = len(layout.middles())
     classes = np.full((places, detector.class_numbers(CLASSES)), -LIMIT, np.float32)
@@ -41,7 +42,7 @@ def silent(detector: Detector, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     return classes, np.zeros((places, detector.box_numbers()), np.float32)
 
 
-def by_edges(detector: Detector, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+def by_edges(detector: OneStage, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Right answers of distances: the places inside BOX say its class, 1, and its edges."""
     classes, boxes = silent(detector, layout)
     middles, steps = layout.middles(), layout.steps()[:, 0]
@@ -69,14 +70,14 @@ def cost(kind: str, raw: tuple[np.ndarray, np.ndarray], wanted: tf.Tensor, **cou
 WANTED = targets((*np.array(BOX) / 32, 1, 1), (0, 0, 0, 0, -1, 0))
 
 
-@pytest.mark.parametrize("kind", DETECTORS)
+@pytest.mark.parametrize("kind", ONE_STAGE)
 def test_right_answers_cost_next_to_nothing(kind: str) -> None:
     detector, layout = made(kind)
     right, nothing = answered(kind), silent(detector, layout)
     assert cost(kind, right, WANTED) < 0.1 * cost(kind, nothing, WANTED)
 
 
-def by_anchors(detector: Detector, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
+def by_anchors(detector: OneStage, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Right answers of anchors: those that are matched say its class, 1, and their steps to BOX."""
     anchors = tf.constant(detector.anchors.boxes(layout))
     own = matching.by_overlap(truth.read(WANTED, layout.scale()), anchors, 0.5, 0.4).positive.numpy()[0]
@@ -94,7 +95,7 @@ def answered(kind: str) -> tuple[np.ndarray, np.ndarray]:
     return RIGHT[kind](*made(kind))
 
 
-@pytest.mark.parametrize("kind", DETECTORS)
+@pytest.mark.parametrize("kind", ONE_STAGE)
 def test_decoding_gives_back_what_right_answers_say(kind: str) -> None:
     detector, layout = made(kind)
     raw = Raw(*(tf.constant(numbers[np.newaxis]) for numbers in answered(kind)))
@@ -105,7 +106,7 @@ def test_decoding_gives_back_what_right_answers_say(kind: str) -> None:
     np.testing.assert_allclose(found[own], np.tile(BOX, (own.sum(), 1)), atol=0.01)
 
 
-@pytest.mark.parametrize("kind", DETECTORS)
+@pytest.mark.parametrize("kind", ONE_STAGE)
 def test_a_wrong_class_and_a_wrong_box_cost_more(kind: str) -> None:
     classes, numbers = answered(kind)
     right = cost(kind, (classes, numbers), WANTED)
@@ -116,7 +117,7 @@ def test_a_wrong_class_and_a_wrong_box_cost_more(kind: str) -> None:
     assert cost(kind, (classes, moved), WANTED) > right + 0.1
 
 
-@pytest.mark.parametrize("kind", DETECTORS)
+@pytest.mark.parametrize("kind", ONE_STAGE)
 def test_costs_are_divided_by_the_usual_number_of_objects_and_weighted_by_class(kind: str) -> None:
     raw = silent(*made(kind))
     once = cost(kind, raw, WANTED)
@@ -126,7 +127,7 @@ def test_costs_are_divided_by_the_usual_number_of_objects_and_weighted_by_class(
     assert cost(kind, raw, WANTED, class_weights=(5.0, 1.0, 5.0)) == pytest.approx(once, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", DETECTORS)
+@pytest.mark.parametrize("kind", ONE_STAGE)
 def test_objects_that_are_not_asked_for_cost_nothing(kind: str) -> None:
     """A picture whose one object is not asked for costs no more than an empty one, whatever is said inside it."""
     not_asked = targets((*np.array(BOX) / 32, 1, 0), (0, 0, 0, 0, -1, 0))

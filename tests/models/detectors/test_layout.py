@@ -34,6 +34,13 @@ def test_maps_are_joined_in_the_order_of_the_places() -> None:
     np.testing.assert_array_equal(layout.middles()[3], [6, 2])
 
 
+def test_what_belongs_to_places_is_shared_out_over_the_levels() -> None:
+    fine, coarse = LAYOUT.shared_out(LAYOUT.middles())
+    for level, middles in zip(LAYOUT.levels(), (fine, coarse), strict=True):
+        np.testing.assert_array_equal(middles, level.middles())
+    assert (len(fine), len(coarse)) == (6, 2)
+
+
 def test_regular_anchors_have_their_area_and_proportions() -> None:
     anchors = RegularAnchors(side=2, sizes=(1.0, 1.5), proportions=(0.5, 1.0))
     fine, coarse = anchors.shapes((4, 8))

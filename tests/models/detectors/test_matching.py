@@ -66,6 +66,19 @@ def test_anchors_inside_what_is_not_asked_for_are_not_asked() -> None:
     assert listed(matches.negative) == [False, False, True]
 
 
+def test_each_picture_may_have_its_own_anchors_and_the_best_may_have_to_reach_something() -> None:
+    wanted = objects((0, 0, 10, 10, 0, 1), (50, 50, 60, 60, 1, 1))
+    both = Truth(*(tf.repeat(values, 2, axis=0) for values in vars(wanted).values()))
+    anchors = np.array(
+        [[[0, 0, 10, 4], [50, 50, 60, 52]], [[0, 0, 10, 2], [50, 50, 60, 54]]], np.float32
+    )  # overlaps .4, .2 | .2, .4
+    matches = matching.by_overlap(both, tf.constant(anchors), 0.5, 0.5, best_from=0.3)
+    assert matches.positive.numpy().tolist() == [[True, False], [False, True]]
+    assert matches.negative.numpy().tolist() == [[False, True], [True, False]]
+    assert matches.object.numpy().tolist() == [[0, 0], [0, 1]]
+    assert matching.by_overlap(both, tf.constant(anchors), 0.5, 0.5).positive.numpy().all()
+
+
 def aligned(wanted: Truth, points: Any, found: Any, scores: Any, most: int = 2) -> matching.Matches:
     steps = tf.fill([len(points), 1], 10.0)
     tensors = (tf.constant(np.array(values, np.float32)) for values in (points, [found], [scores]))
