@@ -39,13 +39,27 @@ def iou(one: Tensor, other: Tensor) -> Tensor:
 
 def pairwise_iou(one: Tensor, other: Tensor) -> Tensor:
     """[..., N, 4] and [..., P, 4] -> [..., N, P]."""
-    return iou(one[..., :, tf.newaxis, :], other[..., tf.newaxis, :, :])
+    common = pairwise_intersection(one, other)
+    return common / (area(one)[..., :, tf.newaxis] + area(other)[..., tf.newaxis, :] - common + EPSILON)
+
+
+def pairwise_intersection(one: Tensor, other: Tensor) -> Tensor:
+    """The common area of each with each: [..., N, 4] and [..., P, 4] -> [..., N, P].
+
+    Axis by axis, so that P and not a corner's two numbers lie side by side in memory: of thousands of anchors, that is
+    several times as fast.
+    """
+    sides = []
+    for low, high in ((0, 2), (1, 3)):
+        begin = tf.maximum(one[..., :, tf.newaxis, low], other[..., tf.newaxis, :, low])
+        end = tf.minimum(one[..., :, tf.newaxis, high], other[..., tf.newaxis, :, high])
+        sides.append(tf.maximum(end - begin, 0.0))
+    return sides[0] * sides[1]
 
 
 def share_inside(one: Tensor, other: Tensor) -> Tensor:
     """How much of each box lies in each of the others: [..., P, 4] in [..., N, 4] -> [..., N, P], 0..1."""
-    common = intersection(other[..., :, tf.newaxis, :], one[..., tf.newaxis, :, :])
-    return common / (area(one)[..., tf.newaxis, :] + EPSILON)
+    return pairwise_intersection(other, one) / (area(one)[..., tf.newaxis, :] + EPSILON)
 
 
 def giou(one: Tensor, other: Tensor) -> Tensor:
