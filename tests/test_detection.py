@@ -14,6 +14,8 @@ from pipeline.errors import DataError
 from pipeline.tasks import Detection
 from pipeline.tasks.base import named_outputs
 from pipeline.tasks.pairing import in_order_of
+from pipeline.tracking.detector import ModelDetector
+from tests.metrics.detections import evaluated
 
 INFO = DataInfo(
     fields=("id", "image", BOXES, CLASSES),
@@ -78,6 +80,26 @@ def test_an_answer_holds_what_is_as_sure_as_the_threshold() -> None:
     assert task(threshold=0.95).answer(SOME) == {"objects": []}
     drawing = task(threshold=0.3).drawing(SOME)
     assert drawing[CLASSES].tolist() == [1, 0] and drawing[BOXES].shape == (2, 4)
+
+
+def test_a_threshold_that_is_left_out_is_chosen_and_then_holds_everywhere() -> None:
+    chosen = task().tuned(evaluated())  # its best F1 is from 0.85 on
+    assert chosen.found_from == chosen.threshold == pytest.approx(0.85)
+    assert len(chosen.answer(SOME)["objects"]) == 1
+    assert chosen.meanings()["scores"].threshold == pytest.approx(0.85)
+    again = Detection.model_validate_json(chosen.model_dump_json())
+    assert ModelDetector(again, lambda inputs: inputs).threshold == chosen.threshold
+
+
+@pytest.mark.parametrize("number", [0.0, 0.5])
+def test_a_threshold_that_is_set_stays(number: float) -> None:
+    assert task(threshold=number).tuned(evaluated()).threshold == number
+
+
+def test_until_one_is_chosen_a_threshold_stands_in() -> None:
+    assert (task().threshold, task().found_from) == (None, 0.3)
+    assert [one["score"] for one in task().answer(SOME)["objects"]] == [0.9, 0.35]
+    assert task().meanings()["scores"].threshold == 0.3
 
 
 def test_what_lies_behind_the_count_is_no_object() -> None:

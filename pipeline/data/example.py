@@ -22,6 +22,7 @@
 | `difficult`    | bool [N]                | too hard to be asked for                      | objects, optional |
 | `crowd`        | bool [N]                | stands for many objects in one                | objects, optional |
 | `visible`      | float32 [N]             | the share of the object that is not hidden    | objects, optional |
+| `brightness`   | float32 [N]             | mean luminance in its box, 0..1; else NaN      | evaluated objects |
 | `tracks`       | int64 [N]               | the same in all pictures of a sequence; 0: none | sequences   |
 | `masks`        | string [N] once parsed  | a PNG each; empty where there is no object    | instances       |
 |                | uint8 [N,H,W] decoded   | 1 where the object is, else 0; all 0: not known | instances       |
@@ -71,6 +72,7 @@ POINTS = "points"
 DIFFICULT = "difficult"
 CROWD = "crowd"
 VISIBLE = "visible"
+BRIGHTNESS = "brightness"
 TRACKS = "tracks"
 MASKS = "masks"
 MASK = "mask"

@@ -247,8 +247,8 @@ def evaluation_batches(store: Store, task: Task, split: str, batch_size: int) ->
     """Every example of a split once, in the store's order, as the model sees it.
 
     Returns:
-        Batches of Examples, `image` decoded, uint8 [B,H,W,C], and `mask` bool [B]: false for the padding (zeros, empty
-        strings) that fills the last batch.
+        Batches of Examples, `image` decoded, uint8 [B,H,W,C], `real` bool [B]: false for the padding (zeros, empty
+        strings) that fills the last batch, and what the task's `conditions` are.
 
     Raises:
         DataError: the split is empty.
@@ -260,7 +260,12 @@ def evaluation_batches(store: Store, task: Task, split: str, batch_size: int) ->
         return {**fit_example(example, task.picture), REAL: True}
 
     examples = cache.records(store, split).map(decode, num_parallel_calls=os.cpu_count(), deterministic=True)
-    batches = examples.batch(batch_size).map(lambda batch: padded(batch, batch_size))
+
+    def completed(batch: Example) -> Example:
+        whole = padded(batch, batch_size)
+        return {**whole, **task.conditions(whole)}
+
+    batches = examples.batch(batch_size).map(completed)
     return with_options(batches.prefetch(2))
 
 

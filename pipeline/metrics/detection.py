@@ -26,9 +26,9 @@ from pipeline.metrics.detection_boxes import (
 )
 from pipeline.metrics.detection_coco import class_precisions, coco_numbers, mean, voc_map_50
 from pipeline.metrics.detection_comparison import HALF, Comparison
+from pipeline.metrics.detection_conditions import by_condition
 from pipeline.metrics.detection_confusion import BACKGROUND, confusion_counts, named
 from pipeline.metrics.detection_errors import error_costs
-from pipeline.metrics.detection_hidden import by_visible
 from pipeline.metrics.detection_interval import map_interval
 from pipeline.metrics.detection_matching import match_by_overlap
 from pipeline.metrics.detection_threshold import best_threshold, class_measures_at, measures_at
@@ -45,7 +45,8 @@ class DetectionEvaluator(Evaluator):
 
     `examples`: `id` [B], `boxes` float [B,N,4] (x_min, y_min, x_max, y_max as shares of the picture), `classes` int
     [B,N], -1 for padding; where the data has them `difficult` bool [B,N] (not asked for, and not wrong to find),
-    `crowd` bool [B,N] (COCO's `iscrowd`) and `visible` float [B,N] (the share that is not hidden). `predictions`:
+    `crowd` bool [B,N] (COCO's `iscrowd`), `visible` float [B,N] (the share that is not hidden) and `brightness` float
+    [B,N] (the mean luminance where the object lies, 0..1). `predictions`:
     `boxes` float [B,M,4] in the same form, `classes` [B,M], `scores` [B,M] 0..1, and `count` [B], how many of the M are
     there.
 
@@ -92,7 +93,8 @@ class DetectionEvaluator(Evaluator):
             "per_class": self._per_class(),
             "confusion": named(confusion_counts(compared, self._threshold), self._names),
             "errors": error_costs(compared),
-            "by_visible": by_visible(compared, self._threshold),
+            "by_visible": by_condition(compared, compared.objects.visible, self._threshold),
+            "by_brightness": by_condition(compared, compared.objects.brightness, self._threshold),
         }
 
     def agreement_with(self, other: Evaluator) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.data.example import BOXES, CLASSES, CROWD, DIFFICULT, NO_OBJECT, VISIBLE
+from pipeline.data.example import BOXES, BRIGHTNESS, CLASSES, CROWD, DIFFICULT, NO_OBJECT, VISIBLE
 from pipeline.metrics.base import Arrays
 
 PACKED_OBJECTS, PACKED_ANSWERS = "objects", "answers"
@@ -23,11 +23,12 @@ BLOCK_PAIRS = 1_000_000
 
 
 def packed_objects(examples: Arrays) -> np.ndarray:
-    """What a batch of examples holds as one array, float64 [B,N,8]: box, class, difficult, crowd, visible share."""
+    """What a batch of examples holds as one array, float64 [B,N,9]: box, class, difficult, crowd, visible share,
+    brightness."""
     classes = np.asarray(examples[CLASSES])
     flags = [examples.get(name, np.zeros(classes.shape)) for name in (DIFFICULT, CROWD)]
-    visible = examples.get(VISIBLE, np.full(classes.shape, np.nan))
-    columns = [np.asarray(column, np.float64) for column in (classes, *flags, visible)]
+    shares = [examples.get(name, np.full(classes.shape, np.nan)) for name in (VISIBLE, BRIGHTNESS)]
+    columns = [np.asarray(column, np.float64) for column in (classes, *flags, *shares)]
     return np.concatenate([np.asarray(examples[BOXES], np.float64), np.stack(columns, axis=-1)], axis=-1)
 
 
@@ -49,6 +50,7 @@ class Objects:
         classes: int64 [G].
         difficult, crowd: bool [G].
         visible: float64 [G], the share not hidden; NaN where nothing is said of it.
+        brightness: float64 [G], the mean luminance in its box, 0..1; NaN where that is not known.
     """
 
     picture: np.ndarray
@@ -57,16 +59,16 @@ class Objects:
     difficult: np.ndarray
     crowd: np.ndarray
     visible: np.ndarray
+    brightness: np.ndarray
 
     @classmethod
     def of(cls, packed: np.ndarray) -> Objects:
         """Those of `packed_objects`, without padding."""
         there = packed[..., CLASS] >= 0
         flat = packed[there]
-        classes, difficult, crowd, visible = flat[:, 4:].T
-        return cls(
-            np.nonzero(there)[0], flat[:, :4], classes.astype(np.int64), difficult > 0, crowd > 0, visible.copy()
-        )
+        classes, difficult, crowd, visible, brightness = flat[:, 4:].T
+        facts = classes.astype(np.int64), difficult > 0, crowd > 0, visible.copy(), brightness.copy()
+        return cls(np.nonzero(there)[0], flat[:, :4], *facts)
 
     @property
     def asked(self) -> np.ndarray:

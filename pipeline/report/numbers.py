@@ -44,6 +44,7 @@ NAMES = {
     "ap": "AP 50:95",
     "ap_50": "AP 50",
     "ap_50_lost": "AP 50 lost",
+    "by_brightness": "by brightness",
     "by_visible": "by visible share",
     "expected_calibration_error": "calibration error",
     "f1": "F1",

@@ -96,6 +96,11 @@ class Task(Settings):
     def encode(self, examples: Example) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """A batch of Examples -> (inputs, targets) by name, fixed shapes; runs inside tf.data, after augmentation."""
 
+    def conditions(self, examples: Example) -> Example:
+        """What the evaluator breaks its measures down by and pictures have to be looked at for, by the Example's names;
+        nothing by default. Runs inside tf.data, on batches that are evaluated."""
+        return {}
+
     @abstractmethod
     def build(self) -> keras.Model:
         """A flat functional graph: `image` uint8 [B,H,W,C] in, named raw outputs out. Random or pretrained weights."""

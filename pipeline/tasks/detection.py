@@ -12,7 +12,17 @@ from models.detectors.layout import Layout
 from models.necks import FPN, AnyNeck
 from models.stack import keras, tf
 from models.suppression import AnySuppression, ClassWise
-from pipeline.data.example import BOXES, CLASSES, CROWD, DIFFICULT, NO_OBJECT, TRAIN, DataInfo, Example
+from pipeline.data.example import (
+    BOXES,
+    BRIGHTNESS,
+    CLASSES,
+    CROWD,
+    DIFFICULT,
+    NO_OBJECT,
+    TRAIN,
+    DataInfo,
+    Example,
+)
 from pipeline.errors import DataError
 from pipeline.tasks.base import Meaning, Metric, Task, Tensors, named_outputs
 from pipeline.tasks.class_weights import AnyClassWeights, Unweighted
@@ -24,6 +34,7 @@ if TYPE_CHECKING:
     from pipeline.metrics.base import Evaluator
     from pipeline.metrics.detection import DetectionEvaluator
 
+UNDECIDED = 0.3
 DETECTIONS = "detections"
 """The one output of the model that is fitted: all raw numbers, place by place."""
 
@@ -46,9 +57,10 @@ class Detection(Task):
     """The architecture: what each place says, which place answers for which object, what a wrong answer costs."""
     suppression: AnySuppression = ClassWise()
     """How several answers for one object become one."""
-    threshold: float = Field(default=0.3, ge=0.0, le=1.0)
-    """Score from which on an object counts as found, in answers and in precision and recall; after training it is
-    chosen on the validation split, where that is not the one judged on, as the one with the best F1."""
+    threshold: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Score from which on an object counts as found, in answers and in precision and recall. Left out, the one with the
+    best F1 on the validation split, chosen by `evaluate` after training; 0.3 where that is the split judged on, or
+    nothing was found. A number set here stays."""
     class_weights: AnyClassWeights = Unweighted()
     """What the objects of each class count in the loss, for classes of unequal size; kept by name once the data is
     known."""
@@ -102,6 +114,12 @@ class Detection(Task):
                 asked &= ~examples[name]
         return {"image": examples["image"]}, {DETECTIONS: written(examples[BOXES], examples[CLASSES], asked)}
 
+    def conditions(self, examples: Example) -> Example:
+        """`brightness` float32 [B,N]: how light it is where each object lies."""
+        from pipeline.data.brightness import in_boxes
+
+        return {BRIGHTNESS: in_boxes(examples["image"][..., : self.picture.colours], examples[BOXES])}
+
     def build(self) -> keras.Model:
         """uint8 `image` -> `classes_S` and `boxes_S` float32 [B,H/S,W/S,..] for each stride S, and what else the
         detector says."""
@@ -137,6 +155,11 @@ class Detection(Task):
         return apart / (self.objects_a_picture or 1.0)
 
     @property
+    def found_from(self) -> float:
+        """`threshold`, or what stands in for it until one is chosen."""
+        return UNDECIDED if self.threshold is None else self.threshold
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         """The class names."""
         return self.class_names
@@ -156,7 +179,7 @@ class Detection(Task):
             "classes": Meaning(
                 "The number of each object's class, from 0, in the labels' order.", 0.0, last, "categories"
             ),
-            "scores": Meaning("How sure each object is, falling.", 0.0, 1.0, "scores", self.threshold),
+            "scores": Meaning("How sure each object is, falling.", 0.0, 1.0, "scores", self.found_from),
             "count": Meaning("How many objects there are; what lies behind is zero.", 0.0, most, "count"),
         }
 
@@ -164,13 +187,13 @@ class Detection(Task):
         """COCO's and VOC's average precision, precision and recall at the threshold, kinds of errors."""
         from pipeline.metrics.detection import DetectionEvaluator
 
-        return DetectionEvaluator(self.class_names, self.threshold, (self.picture.height, self.picture.width))
+        return DetectionEvaluator(self.class_names, self.found_from, (self.picture.height, self.picture.width))
 
     def tuned(self, validation: Evaluator) -> Detection:
-        """With the threshold of the best F1 on the validation split."""
+        """With the threshold of the best F1 on the validation split, unless one is set."""
         from pipeline.metrics.detection import DetectionEvaluator
 
-        if not isinstance(validation, DetectionEvaluator):
+        if self.threshold is not None or not isinstance(validation, DetectionEvaluator):
             return self
         return self.model_copy(update={"threshold": validation.best_threshold()})
 
@@ -214,7 +237,7 @@ class Detection(Task):
 
     def _found(self, prediction: Tensors) -> dict[str, np.ndarray]:
         keep = np.arange(len(prediction["scores"])) < prediction["count"]
-        keep &= np.asarray(prediction["scores"]) >= self.threshold
+        keep &= np.asarray(prediction["scores"]) >= self.found_from
         values = {name: np.asarray(prediction[name])[keep] for name in (BOXES, "scores")}
         return {**values, CLASSES: np.asarray(prediction[CLASSES])[keep].astype(np.int64)}
 

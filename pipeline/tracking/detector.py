@@ -50,7 +50,7 @@ class ModelDetector:
     @property
     def threshold(self) -> float:
         """The task's."""
-        return self._task.threshold
+        return self._task.found_from
 
     def __call__(self, frames: Sequence[np.ndarray]) -> list[Detections]:
         """One call of the predictor for all."""

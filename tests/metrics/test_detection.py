@@ -28,7 +28,7 @@ def test_values_worked_out_by_hand() -> None:
     )
     assert result["map"] == pytest.approx(87 / 202)
     assert (result["num_examples"], result["num_objects"], result["threshold"]) == (2, 6, 0.45)
-    assert result["by_visible"] == {}
+    assert (result["by_visible"], result["by_brightness"]) == ({}, {})
     assert result["confusion"]["background"] == {"a": 2, "b": 1}
 
 
@@ -56,6 +56,15 @@ def test_what_lies_beyond_the_count_is_no_answer() -> None:
     evaluator = DetectionEvaluator(("a", "b"), 0.45, (100, 100))
     evaluator.update(examples, {name: values.astype(np.float32) for name, values in predictions.items()})
     assert evaluator.result()["map"] == pytest.approx(87 / 202)
+
+
+def test_objects_are_sorted_by_each_condition_for_itself() -> None:
+    hidden_in_the_light = {"visible": dict.fromkeys(range(6), 0.1), "brightness": dict.fromkeys(range(6), 0.9)}
+    result = evaluated(**hidden_in_the_light).result()
+    assert {name: [(key, row["objects"]) for key, row in result[name].items()] for name in result if "by_" in name} == {
+        "by_visible": [("0% to 25%", 6)],
+        "by_brightness": [("75% to 100%", 6)],
+    }
 
 
 def test_the_result_is_plain_json_and_a_class_without_objects_has_no_measures() -> None:

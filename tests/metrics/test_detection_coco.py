@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from pipeline.metrics.detection_coco import class_precisions, coco_numbers, voc_map_50
 from pipeline.metrics.detection_comparison import HALF, Comparison
-from pipeline.metrics.detection_hidden import by_visible
+from pipeline.metrics.detection_conditions import by_condition
 from pipeline.metrics.detection_interval import map_interval
 from tests.metrics.detections import ANSWERS, OBJECTS, Answer, Object, compared, many
 
@@ -136,19 +136,22 @@ def test_what_is_not_asked_for_is_neither_missed_nor_wrong_to_find(flag: str, vo
     assert coco_numbers(comparison)["map_50"] == pytest.approx(coco, abs=1e-9)
 
 
-def test_recall_and_precision_by_how_much_is_hidden() -> None:
+@pytest.mark.parametrize("condition", ["visible", "brightness"])
+def test_recall_and_precision_by_how_objects_are_seen(condition: str) -> None:
     objects: list[Object] = [(0, 0, LEFT), (0, 0, RIGHT), (1, 0, LEFT), (1, 1, RIGHT)]
     nothing = (0.0, 0.8, 0.1, 0.9)
     answers: list[Answer] = [(0, 0, 0.9, RIGHT), (0, 0, 0.8, nothing), (1, 0, 0.7, LEFT), (1, 1, 0.2, RIGHT)]
     shares = {0: 0.1, 1: 1.0, 2: 0.2, 3: 0.25}
-    rows = by_visible(compared(objects, answers, 2, 2, visible=shares), 0.5)
+    comparison = compared(objects, answers, 2, 2, **{condition: shares})
+    rows = by_condition(comparison, getattr(comparison.objects, condition), 0.5)
     assert rows == {
         # The wrong answer comes before the right one: 1/2 up to a recall of 1/2, 51 of 101 recalls.
         "0% to 25%": {"objects": 2, "recall": 0.5, "ap_50": pytest.approx(51 / 2 / 101)},
         "25% to 50%": {"objects": 1, "recall": 0.0, "ap_50": 1.0},
         "75% to 100%": {"objects": 1, "recall": 1.0, "ap_50": 1.0},
     }
-    assert by_visible(compared(objects, answers, 2, 2), 0.5) == {}
+    unknown = compared(objects, answers, 2, 2)
+    assert by_condition(unknown, getattr(unknown.objects, condition), 0.5) == {}
 
 
 def test_the_interval_holds_the_value_and_closes_where_nothing_is_wrong() -> None:

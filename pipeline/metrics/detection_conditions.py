@@ -1,6 +1,6 @@
-"""How well objects are found by how much of them is to be seen.
+"""How well objects are found by how they are seen: how much of them is visible, how bright it is where they lie.
 
-K = classes.
+G = objects, K = classes.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from pipeline.metrics.detection_coco import average_precisions, mean
 from pipeline.metrics.detection_comparison import HALF, OVERLAPS, Comparison
 
 BINS = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Bounds of the visible share; an object on a bound is in the upper bin."""
+"""Bounds of the shares; an object on a bound is in the upper bin."""
 
 
-def by_visible(comparison: Comparison, threshold: float) -> dict[str, dict[str, Any]]:
-    """Of each bin of the visible share that holds objects their number, the `recall` at the threshold, and `ap_50`, the
-    mean over the classes.
+def by_condition(comparison: Comparison, shares: np.ndarray, threshold: float) -> dict[str, dict[str, Any]]:
+    """Of each bin that holds objects their number, the `recall` at the threshold, and `ap_50`, the mean over the
+    classes.
 
     For `ap_50`, objects of the other bins are neither asked for nor wrong to find, while answers on nothing count in
     every bin: it compares models in a bin rather than bins in a model.
+
+    Args:
+        shares: what decides the bin of each object, 0..1, float64 [G]; NaN for those in none.
     """
-    shares, found = comparison.objects.visible, comparison.found_at(threshold)
+    found = comparison.found_at(threshold)
     # A share of exactly 1 belongs to the last bin.
     number = np.clip(np.digitize(shares, BINS) - 1, 0, len(BINS) - 2)
     rows = {}
