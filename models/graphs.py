@@ -60,7 +60,8 @@ def with_any_size(model: keras.Model) -> keras.Model:
     """
     (image,) = model.inputs
     free = keras.Input((None, None, image.shape[-1]), dtype=image.dtype, name=IMAGE)
-    other = tf.TensorSpec([1, image.shape[1] + 32, image.shape[2] + 64, image.shape[-1]], image.dtype)
+    # Multiples, since levels of some strides fit on each other at multiples of these only.
+    other = tf.TensorSpec([1, 2 * image.shape[1], 3 * image.shape[2], image.shape[-1]], image.dtype)
     try:
         network = rewired_model(model, same, [free])
         tf.function(network).get_concrete_function(other)  # what is made for one size shows where another one is known

@@ -80,7 +80,7 @@ def start(job: TrainingJob, *, resume: bool) -> Training:
     keras.utils.set_random_seed(job.seed)
     with Precision(job.settings.devices.precision), strategy.scope():
         model = build(job)
-        fitted = job.learner.training_model(job.task, of_any_size(job, model) if job.input.buckets else model)
+        fitted = job.learner.training_model(job.task, of_any_size(job, model) if job.input.several_sizes else model)
     if not resume:  # only now, so that a network that cannot be built leaves an earlier training as it was
         checkpoints.clear()
     decay = job.settings.average_decay
@@ -110,16 +110,17 @@ def of_any_size(job: TrainingJob, model: keras.Model) -> keras.Model:
         ConfigError: the learner trains on pictures of one size.
         TrainingError: a part of the network is made for one.
     """
+    name = str(job.input.several_sizes)
     if not job.learner.any_size:
         raise ConfigError(
-            "`input.buckets` asks for pictures of several sizes, but the learner takes those of one. Leave "
-            "input.buckets out.",
-            ("input", "buckets"),
+            f"`input.{name}` asks for pictures of several sizes, but the learner takes those of one. Leave "
+            f"input.{name} out.",
+            ("input", name),
         )
     try:
         return graphs.with_any_size(model)
     except ValueError as error:
-        raise TrainingError(f"{error} Leave input.buckets out, or choose another backbone.") from error
+        raise TrainingError(f"{error} Leave input.{name} out, or choose another network.") from error
 
 
 def fit_phase(training: Training, phase: Phase, *, restoring: bool, last: bool) -> None:
@@ -328,7 +329,7 @@ def fine_tune(
 def float_batches(job: TrainingJob) -> Callable[[tf.distribute.InputContext], tf.data.Dataset]:
     """The training stream from its beginning for a model that takes pictures as float32, as tfmot's models do."""
     # Variants ship at one size, so their ranges and masks are found on that.
-    from_start = batches_from(replace(job, input=job.input.model_copy(update={"buckets": ()})), 0)
+    from_start = batches_from(replace(job, input=job.input.at_one_size), 0)
 
     def as_float(inputs: dict[str, Any], targets: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         return {**inputs, IMAGE: tf.cast(inputs[IMAGE], tf.float32)}, targets

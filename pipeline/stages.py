@@ -25,8 +25,8 @@ from pipeline.compress.base import Compressed, Compression, CompressionJob
 from pipeline.compress.calibration import calibration_pictures
 from pipeline.compress.judging import Judge, held_out_batches
 from pipeline.config import Config, dump
-from pipeline.data import buckets, sampling
 from pipeline.data import input as data_input
+from pipeline.data import sampling, several_sizes
 from pipeline.data.example import TRAIN, VALIDATION
 from pipeline.data.known import held
 from pipeline.data.memory import memory_plan
@@ -103,8 +103,8 @@ def train(config: Config, run: Run, *, resume: bool = False) -> None:
     keep_sources(config, run, task, resume=resume)
     if drawn := sampling.described(store, config.input.sampling):
         console.say(f"train: {drawn}")
-    if config.input.buckets:
-        console.say(f"train: {buckets.described(store, config.input.buckets)}")
+    if sizes := several_sizes.described(store, task, config.input):
+        console.say(f"train: {sizes}")
     plan = memory_plan(store.info, task, config.augment, config.input, config.train.batch_size)
     console.say(f"train: {plan}")
     for change in changes(config.augment, held(store.info, task.picture)):

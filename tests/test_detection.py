@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from models import graphs
+from models.preprocess import PictureFormat
 from models.stack import tf
 from pipeline.data.example import BOXES, CLASSES, CROWD, DIFFICULT, TRAIN, DataInfo
 from pipeline.errors import DataError
@@ -68,7 +70,7 @@ def test_objects_that_are_crowds_or_difficult_are_there_but_not_asked_for() -> N
         DIFFICULT: tf.constant([[False, False, True, False]]),
     }
     targets = task().encode(examples)[1]["detections"].numpy()[0]
-    np.testing.assert_array_equal(targets[:, 4:], [[0, 1], [1, 0], [1, 0], [-1, 0]])
+    np.testing.assert_array_equal(targets[:, 4:], [[0, 1, 8, 8], [1, 0, 8, 8], [1, 0, 8, 8], [-1, 0, 8, 8]])
 
 
 def test_an_answer_holds_what_is_as_sure_as_the_threshold() -> None:
@@ -135,6 +137,38 @@ def test_fewer_detections_are_as_far_apart_as_their_scores() -> None:
     found = {name: values[np.newaxis] for name, values in prediction(((0.5, 0.5, 0.6, 0.6), 0, 0.1)).items()}
     again = in_order_of(expected, found)
     np.testing.assert_allclose(np.abs(again["scores"] - expected["scores"])[0], [0.9, 0.35, 0.0, 0.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("detector", ["yolo", "retinanet", "ssd"])
+def test_a_network_is_trained_at_every_size_as_one_of_that_size(detector: str) -> None:
+    sizes = {"picture": {"height": 16, "width": 32}, "strides": [4, 8]}
+    small = {"backbone": {"kind": "small_resnet", "depth": 6, "widths": [4, 4]}, "neck": {"kind": "pan", "channels": 8}}
+    one = task(**sizes, **small, detector={"kind": detector, "head_depth": 1, "head_width": 8})
+    model = one.build()
+    free = one.training_model(graphs.with_any_size(model))
+    loss = one.losses()["detections"]
+
+    @tf.function(input_signature=[tf.TensorSpec([2, None, None, 3], tf.uint8), tf.TensorSpec([2, 2, 8])])
+    def costs(pictures: Any, targets: Any) -> Any:
+        return loss.call(targets, free(pictures)["detections"])
+
+    for height, width in ((16, 32), (32, 48)):
+        pictures = np.random.default_rng(height).integers(0, 256, (2, height, width, 3), np.uint8)
+        boxes = tf.constant([[[0.1, 0.1, 0.6, 0.9], [0.5, 0.2, 0.8, 0.7]], [[0.0] * 4] * 2])
+        examples = {"image": pictures, BOXES: boxes, CLASSES: tf.constant([[0, 1], [-1, -1]], tf.int64)}
+        targets = one.encode(examples)[1]["detections"]
+        fixed = one.model_copy(update={"picture": PictureFormat(height=height, width=width)})
+        same = fixed.build()
+        same.set_weights(model.get_weights())
+        expected = fixed.losses()["detections"].call(targets, fixed.training_model(same)(pictures)["detections"])
+        np.testing.assert_allclose(costs(pictures, targets), expected, rtol=1e-5)
+
+
+def test_two_stages_are_made_for_one_size() -> None:
+    sizes = {"picture": {"height": 16, "width": 32}, "strides": [4, 8], "detector": {"kind": "faster_rcnn"}}
+    one = task(**sizes, backbone={"kind": "small_resnet", "depth": 6, "widths": [4, 4]}, neck=None)
+    with pytest.raises(ValueError, match="cannot take pictures of several sizes"):
+        graphs.with_any_size(one.build())
 
 
 @pytest.mark.parametrize("detector", ["yolo", "retinanet", "ssd", "faster_rcnn"])

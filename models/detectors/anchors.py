@@ -31,11 +31,7 @@ class Anchors(Settings):
 
     def boxes(self, layout: Layout) -> np.ndarray:
         """float32 [P, 4], in pixels; they may leave the picture."""
-        middles = layout.middles()
-        counts = [math.prod(layout.cells(stride)) for stride in layout.strides]
-        pairs = zip(self.shapes(layout.strides), counts, strict=True)
-        halves = 0.5 * np.concatenate([np.tile(shapes, (count, 1)) for shapes, count in pairs])
-        return np.concatenate([middles - halves, middles + halves], axis=1).astype(np.float32)
+        return layout.around(self.shapes(layout.strides))
 
 
 class RegularAnchors(Anchors):

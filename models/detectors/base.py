@@ -180,7 +180,7 @@ class AnchoredOneStage(Anchored, OneStage):
         """See the base."""
         from models.boxes import from_steps
 
-        return from_steps(tf.constant(self.anchors.boxes(layout)), raw.boxes, self.scales)
+        return from_steps(tf.convert_to_tensor(self.anchors.boxes(layout)), raw.boxes, self.scales)
 
 
 def tower(x: Tensor, width: int, depth: int, name: str, kernel_size: int = 3) -> Tensor:

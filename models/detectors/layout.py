@@ -6,7 +6,7 @@ B = batch, P = places of all levels together, A = answers of one cell, C = class
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,8 +45,17 @@ class Layout:
 
     def steps(self) -> np.ndarray:
         """float32 [P, 1]: the stride of each place."""
-        counts = [math.prod(self.cells(stride)) * self.answers for stride in self.strides]
-        return np.repeat(np.array(self.strides, np.float32), counts)[:, np.newaxis]
+        return self.spread([np.full((self.answers, 1), stride, np.float32) for stride in self.strides])
+
+    def spread(self, of_cells: Sequence[np.ndarray]) -> np.ndarray:
+        """What the answers of a cell have, [A, k] of each level -> what each place has, [P, k]."""
+        counts = [math.prod(self.cells(stride)) for stride in self.strides]
+        return np.concatenate([np.tile(rows, (count, 1)) for rows, count in zip(of_cells, counts, strict=True)])
+
+    def around(self, sides: Sequence[np.ndarray]) -> np.ndarray:
+        """Boxes of these widths and heights, float32 [A, 2] of each level, around the middle of each place: [P, 4]."""
+        middles, halves = self.middles(), 0.5 * self.spread(sides)
+        return np.concatenate([middles - halves, middles + halves], axis=1).astype(np.float32)
 
     def scale(self) -> np.ndarray:
         """float32 [4]: what shares of the picture are in pixels."""
@@ -71,9 +80,42 @@ class Layout:
 
     def _flat(self, numbers: Tensor) -> Tensor:
         _, rows, columns, channels = numbers.shape
-        return tf.reshape(tf.cast(numbers, tf.float32), [-1, rows * columns * self.answers, channels // self.answers])
+        sizes = [-1, rows * columns * self.answers] if rows and columns else [tf.shape(numbers)[0], -1]
+        return tf.reshape(tf.cast(numbers, tf.float32), [*sizes, channels // self.answers])
 
     def _middles(self, stride: int) -> np.ndarray:
         rows, columns = self.cells(stride)
         y, x = np.mgrid[:rows, :columns].astype(np.float32)
         return (np.stack([x, y], axis=-1).reshape(-1, 2) + 0.5) * stride
+
+
+class LayoutOfBatch(Layout):
+    """The maps of a network for pictures whose size is known only as they come, as in training at several sizes:
+    `height` and `width` are int32 tensors, and what is numpy above is a tensor."""
+
+    def cells(self, stride: int) -> tuple[Tensor, Tensor]:
+        """See the base."""
+        return (self.height + stride - 1) // stride, (self.width + stride - 1) // stride
+
+    def middles(self) -> Tensor:
+        """See the base."""
+        return tf.concat([tf.repeat(self._middles(stride), self.answers, axis=0) for stride in self.strides], axis=0)
+
+    def spread(self, of_cells: Sequence[np.ndarray]) -> Tensor:
+        """See the base."""
+        counts = [tf.reduce_prod(self.cells(stride)) for stride in self.strides]
+        return tf.concat([tf.tile(rows, [count, 1]) for rows, count in zip(of_cells, counts, strict=True)], axis=0)
+
+    def around(self, sides: Sequence[np.ndarray]) -> Tensor:
+        """See the base."""
+        middles, halves = self.middles(), 0.5 * self.spread(sides)
+        return tf.concat([middles - halves, middles + halves], axis=1)
+
+    def scale(self) -> Tensor:
+        """See the base."""
+        return tf.cast(tf.stack([self.width, self.height] * 2), tf.float32)
+
+    def _middles(self, stride: int) -> Tensor:
+        rows, columns = (tf.range(tf.cast(count, tf.float32)) for count in self.cells(stride))
+        x, y = tf.meshgrid(columns, rows)
+        return (tf.reshape(tf.stack([x, y], axis=-1), [-1, 2]) + 0.5) * stride

@@ -105,7 +105,7 @@ def _inside(objects: Tensor, points: Tensor, steps: Tensor) -> Tensor:
 
 def _largest(values: Tensor, most: int) -> Tensor:
     """bool [B, N, P]: the `most` largest of each row, ties included."""
-    count = min(most, values.shape[-1])
+    count = tf.minimum(most, tf.shape(values)[-1])
     return values >= tf.math.top_k(values, count, sorted=True).values[..., -1:]
 
 

@@ -61,7 +61,7 @@ class RetinaNet(AnchoredOneStage):
         """Focal loss of the classes at all places, and the cost of the boxes that answer for an object."""
         from models.detectors import matching
 
-        anchors = tf.constant(self.anchors.boxes(layout))
+        anchors = tf.convert_to_tensor(self.anchors.boxes(layout))
         matches = matching.by_overlap(truth, anchors, self.positive_from, self.negative_below)
         classes = matching.of_object(truth.classes, matches)
         weights = tf.where(matches.positive, counting.of(classes), 0.0)  # [B, P]

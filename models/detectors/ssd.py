@@ -55,7 +55,7 @@ class SSD(AnchoredOneStage):
         """Cross-entropy of the places that answer for objects and of the hardest others, and the cost of boxes."""
         from models.detectors import matching
 
-        anchors = tf.constant(self.anchors.boxes(layout))
+        anchors = tf.convert_to_tensor(self.anchors.boxes(layout))
         matches = matching.by_overlap(truth, anchors, self.positive_from, self.positive_from)
         classes = matching.of_object(truth.classes, matches)
         expected = tf.where(matches.positive, classes + 1, 0)

@@ -12,8 +12,9 @@ from models.stack import tf
 
 Tensor = Any
 
-NUMBERS = 6
-"""Of each object in the targets: its box as shares, its class (-1: there is none), and whether it is asked for."""
+NUMBERS = 8
+"""Of each object in the targets: its box as shares, its class (-1: there is none), whether it is asked for, and height
+and width of its picture."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,17 @@ class Truth:
     ignored: Tensor
 
 
-def written(boxes: Tensor, classes: Tensor, asked: Tensor) -> Tensor:
-    """Targets float32 [B, N, 6] of boxes as shares [B, N, 4], classes int64 [B, N], asked bool [B, N]."""
+def written(boxes: Tensor, classes: Tensor, asked: Tensor, size: Tensor) -> Tensor:
+    """Targets float32 [B, N, 8] of boxes as shares [B, N, 4], classes int64 [B, N], asked bool [B, N], and the size of
+    the batch's pictures, int32 [2]."""
     more = tf.stack([tf.cast(classes, tf.float32), tf.cast(asked, tf.float32)], axis=-1)
-    return tf.concat([boxes, more], axis=-1)
+    sizes = tf.broadcast_to(tf.cast(size, tf.float32), tf.shape(more))
+    return tf.concat([boxes, more, sizes], axis=-1)
+
+
+def size_of(targets: Tensor) -> Tensor:
+    """Height and width of the batch's pictures in pixels, int32 [2]."""
+    return tf.cast(targets[0, 0, 6:], tf.int32)
 
 
 def read(targets: Tensor, scale: Tensor) -> Truth:

@@ -77,7 +77,7 @@ class YOLO(OneStage):
 
         shares = tf.nn.softmax(self._distributions(raw))
         distances = tf.linalg.matvec(shares, tf.range(self.bins, dtype=tf.float32))
-        return from_distances(tf.constant(layout.middles()), distances * layout.steps())
+        return from_distances(tf.convert_to_tensor(layout.middles()), distances * layout.steps())
 
     def costs_of(self, layout: Layout, truth: Truth, raw: Raw, counting: Counting) -> Tensor:
         """Cross-entropy of scores against how well places fit, and of each object the mean cost of its places' boxes,
@@ -103,7 +103,7 @@ class YOLO(OneStage):
     def _assigned(self, layout: Layout, truth: Truth, found: Tensor, scores: Tensor) -> Any:
         from models.detectors import matching
 
-        points, steps = tf.constant(layout.middles()), tf.constant(layout.steps()[:, 0])
+        points, steps = tf.convert_to_tensor(layout.middles()), tf.convert_to_tensor(layout.steps()[:, 0])
         found, scores = tf.stop_gradient(found), tf.stop_gradient(scores)
         powers = self.score_power, self.overlap_power
         return matching.task_aligned(truth, points, steps[:, tf.newaxis], found, scores, self.places, powers)
@@ -118,7 +118,7 @@ class YOLO(OneStage):
         """Cross-entropy against the two bins around each true distance: float32 [B, P], the mean of the edges."""
         from models.boxes import to_distances
 
-        distances = to_distances(tf.constant(layout.middles()), wanted) / layout.steps()
+        distances = to_distances(tf.convert_to_tensor(layout.middles()), wanted) / layout.steps()
         distances = tf.clip_by_value(distances, 0.0, self.bins - 1.01)
         below = tf.floor(distances)
         upper = distances - below
@@ -131,4 +131,5 @@ class YOLO(OneStage):
     def _distributions(self, raw: Raw) -> Tensor:
         """float32 [B, P, 4, bins], logits."""
         places = raw.boxes.shape[1]
-        return tf.reshape(raw.boxes, [-1, places, 4, self.bins])
+        sizes = [-1, places] if places else [tf.shape(raw.boxes)[0], -1]
+        return tf.reshape(raw.boxes, [*sizes, 4, self.bins])

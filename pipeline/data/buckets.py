@@ -20,16 +20,13 @@ from models import preprocess
 from models.preprocess import PictureFormat
 from models.stack import tf
 from pipeline.data import cache, order, sampling
-from pipeline.data.cache import GIB, Kept, Need
 from pipeline.data.example import EPOCH, IMAGE, TRAIN, Example
 from pipeline.data.order import INDEX, RECORD, Pass
 from pipeline.data.reading import Reading, decode_batches
-from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from pipeline.data.input import InputSettings
     from pipeline.data.store import Store
 
 Size = tuple[int, int]
@@ -59,7 +56,8 @@ def from_buckets(reading: Reading, sizes: Sequence[Size]) -> tf.data.Dataset:
     schedule = Schedule([bucket.one_pass.length for bucket in buckets], reading.batch_size, reading.seed)
     done = schedule.taken(reading.first_step)
     streams = [_stream(reading, bucket, first) for bucket, first in zip(buckets, done, strict=True)]
-    return tf.data.Dataset.choose_from_datasets(streams, _shared(schedule.choices(reading.first_step), reading))
+    choices = order.for_replicas(schedule.choices(reading.first_step), reading.context)
+    return tf.data.Dataset.choose_from_datasets(streams, choices)
 
 
 def buckets_of(reading: Reading, sizes: Sequence[Size]) -> list[Bucket]:
@@ -107,13 +105,6 @@ def _stream(reading: Reading, bucket: Bucket, first_step: int) -> tf.data.Datase
     return decode_batches(own.map(take), fitted)
 
 
-def _shared(choices: tf.data.Dataset, reading: Reading) -> tf.data.Dataset:
-    """Each choice once for each replica of this host, which have a batch of their own."""
-    context = reading.context
-    replicas = context.num_replicas_in_sync // context.num_input_pipelines if context else 1
-    return choices.flat_map(lambda choice: tf.data.Dataset.from_tensors(choice).repeat(replicas))
-
-
 class Schedule:
     """From which bucket each batch is taken.
 
@@ -155,34 +146,6 @@ class Schedule:
         most = (step + len(self._lengths)) * self._batch_size // int(self._lengths.sum()) + 2
         number = bisect.bisect_right(range(most), step, key=lambda passes: int(self.full(passes).sum())) - 1
         return number, step - int(self.full(number).sum())
-
-
-def kept(settings: InputSettings, need: Need) -> Kept:
-    """What stays in memory: encoded pictures, from which every bucket takes its own.
-
-    Raises:
-        ConfigError: something else is asked for, or they do not fit.
-    """
-    if settings.service:
-        raise ConfigError(
-            "`input.buckets` chooses among pictures in memory, which workers of `input.service` do not have. Leave one "
-            "of the two out.",
-            ("input", "buckets"),
-        )
-    if settings.cache not in ("auto", "encoded"):
-        raise ConfigError(
-            f"`input.cache` is {settings.cache}, but `input.buckets` chooses among encoded pictures in memory. Choose "
-            "auto or encoded, or leave input.buckets out.",
-            ("input", "cache"),
-        )
-    size = need.info.image_bytes[need.split]
-    if settings.cache == "auto" and size > settings.cache_limit_gib * GIB:
-        raise ConfigError(
-            f"`input.buckets` chooses among encoded pictures in memory, which would take {size / GIB:.1f} GiB, but "
-            f"`input.cache_limit_gib` is {settings.cache_limit_gib:g}. Raise it, or leave input.buckets out.",
-            ("input", "buckets"),
-        )
-    return "encoded"
 
 
 def described(store: Store, sizes: Sequence[Size]) -> str:

@@ -15,9 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from models import preprocess
+from models.preprocess import PictureFormat
 from models.settings import Settings
 from models.stack import tf
 from pipeline import augment
@@ -27,7 +28,7 @@ from pipeline.augment.mixing import check_fields, check_groups
 from pipeline.augment.opencv_engine import OpenCV
 from pipeline.augment.suiting import suited
 from pipeline.augment.tensorflow_engine import TensorFlow
-from pipeline.data import buckets, cache, service
+from pipeline.data import buckets, cache, service, several_sizes
 from pipeline.data.cache import Need
 from pipeline.data.example import (
     CLASSES,
@@ -45,6 +46,7 @@ from pipeline.data.example import (
 )
 from pipeline.data.fitting import fit_example
 from pipeline.data.known import ReadingOfKnown, held
+from pipeline.data.multi_scale import MultiScale, at_scales
 from pipeline.data.reading import SOURCES, Reading, decode_batches
 from pipeline.data.sampling import AnySampling, Natural
 from pipeline.errors import ConfigError, DataError
@@ -86,6 +88,9 @@ class InputSettings(Settings):
     """Sizes [height, width] of training batches, at least two: every picture comes in the one whose proportions are
     nearest to its own, so that little is stretched, cut or padded. Evaluation and exports keep the size of
     `task.picture`."""
+    multi_scale: MultiScale | None = None
+    """Training batches at several sizes in turns, whatever the pictures' proportions, so that one network finds things
+    at more scales; null: all at one size. Evaluation and exports keep the size of `task.picture`."""
     memory_limit_gib: float | None = Field(default=None, gt=0.0)
     """Memory that caches, shuffle buffer and waiting batches may take together, in GiB: a training that needs more is
     refused before it begins. Left out, there is no limit."""
@@ -102,6 +107,28 @@ class InputSettings(Settings):
                 "one size leave them out and set task.picture.height and width"
             )
         return sizes
+
+    @model_validator(mode="after")
+    def _sizes_for_one_reason(self) -> InputSettings:
+        if self.buckets and self.multi_scale:
+            raise ValueError("buckets and multi_scale each decide the size of a batch; leave one of the two out")
+        return self
+
+    @property
+    def several_sizes(self) -> str | None:
+        """The name of the setting that asks for batches of several sizes; None where all are of one."""
+        return "buckets" if self.buckets else "multi_scale" if self.multi_scale else None
+
+    def sizes(self, picture: PictureFormat) -> tuple[tuple[int, int], ...]:
+        """Height and width of these."""
+        if self.multi_scale:
+            return self.multi_scale.sizes(picture)
+        return self.buckets or ((picture.height, picture.width),)
+
+    @property
+    def at_one_size(self) -> InputSettings:
+        """The same with batches at the size of `task.picture` alone."""
+        return self.model_copy(update={"buckets": (), "multi_scale": None})
 
     @property
     def parallel_calls(self) -> int:
@@ -138,17 +165,17 @@ def training_batches(
 
     Raises:
         ConfigError: the batch does not split evenly over the replicas or into groups that are mixed, the data lacks
-            what an operation needs, the task has no buckets, the cache cannot be as asked for, or the service does not
+            what an operation needs, the task has one size, the cache cannot be as asked for, or the service does not
             answer.
         DataError: there is no training example.
     """
     require_examples(store, TRAIN)
     check_shares(batch_size, input_context)
-    check_sizes(task, settings)
+    several_sizes.check(task, settings)
     check_groups(operations, batch_size // (input_context.num_replicas_in_sync if input_context else 1))
     check_fields(operations, store.info.fields)
     read = reading_of(store, task, operations, settings, batch_size, seed, first_step, input_context)
-    if settings.service and not settings.buckets:
+    if settings.service and not settings.several_sizes:
         service.require_usable(settings.service, settings.cache, input_context)
         batches = decode_batches(service.shared_records(read), read).map(task.encode, settings.parallel_calls)
         return with_options(service.distributed(batches, settings.service).prefetch(settings.prefetch))
@@ -158,9 +185,12 @@ def training_batches(
 
 def source_of(settings: InputSettings, need: Need) -> Callable[[Reading], tf.data.Dataset]:
     """What makes batches of Examples, by what is kept in memory; ConfigError where that cannot be as asked for."""
+    if settings.several_sizes:
+        several_sizes.kept(settings, need)
     if settings.buckets:
-        buckets.kept(settings, need)
         return partial(buckets.from_buckets, sizes=settings.buckets)
+    if settings.multi_scale:
+        return partial(at_scales, settings=settings.multi_scale)
     return SOURCES[cache.choose(settings.cache, settings.cache_limit_gib, need)]
 
 
@@ -213,16 +243,6 @@ def check_shares(batch_size: int, context: tf.distribute.InputContext | None) ->
             f"A batch of {batch_size} cannot be split evenly over {replicas} replicas. "
             f"Set `train.batch_size` to a multiple of {replicas}, such as {batch_size + -batch_size % replicas}.",
             ("train", "batch_size"),
-        )
-
-
-def check_sizes(task: Task, settings: InputSettings) -> None:
-    """Raises ConfigError where batches of several sizes are asked for, but the task has one."""
-    if settings.buckets and not task.any_size:
-        raise ConfigError(
-            f"`input.buckets` asks for pictures of several sizes, but the task {task.name!r} takes those of one. Leave "
-            "input.buckets out.",
-            ("input", "buckets"),
         )
 
 

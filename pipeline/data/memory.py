@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline import augment
-from pipeline.data import buckets, cache
+from pipeline.data import cache, several_sizes
 from pipeline.data.cache import GIB, Kept, Need
 from pipeline.data.example import TRAIN, VALIDATION, DataInfo
 from pipeline.data.order import READERS
@@ -113,8 +113,8 @@ def memory_plan(
 
 def kept_for(settings: InputSettings, need: Need) -> Kept:
     """What of the training split stays in memory on this host."""
-    if settings.buckets:
-        return buckets.kept(settings, need)
+    if settings.several_sizes:
+        return several_sizes.kept(settings, need)
     return "none" if settings.service else cache.choose(settings.cache, settings.cache_limit_gib, need)
 
 
@@ -144,7 +144,7 @@ def batch_bytes(need: Need, kept: Kept, settings: InputSettings, batch_size: int
     """Pictures and batches on their way: each thread works on one whole picture and on one batch, before and after."""
     height, width = need.info.picture_sizes[need.split][2:]
     picture = height * width * need.format.channels * FLOAT_AND_BYTE
-    sizes = settings.buckets or ((need.format.height, need.format.width),)
+    sizes = settings.sizes(need.format)
     batch = batch_size * sum(rows * columns for rows, columns in sizes) // len(sizes) * need.format.channels
     decoding = 0 if kept == "decoded" and need.crop is None else settings.parallel_calls * picture
     return decoding + (settings.prefetch + 2 * settings.parallel_calls * len(sizes)) * batch

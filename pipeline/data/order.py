@@ -230,3 +230,9 @@ def share(batches: tf.data.Dataset, batch_size: int, context: tf.distribute.Inpu
     low, high = host * batch_size // hosts, (host + 1) * batch_size // hosts
     own = batches.map(lambda batch: {name: values[low:high] for name, values in batch.items()})
     return own.rebatch(context.get_per_replica_batch_size(batch_size), drop_remainder=True)
+
+
+def for_replicas(choices: tf.data.Dataset, context: tf.distribute.InputContext | None) -> tf.data.Dataset:
+    """What is chosen for each global batch once for each replica of this host, which have a batch of their own."""
+    replicas = context.num_replicas_in_sync // context.num_input_pipelines if context else 1
+    return choices.flat_map(lambda choice: tf.data.Dataset.from_tensors(choice).repeat(replicas))

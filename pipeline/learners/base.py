@@ -31,7 +31,8 @@ class Learner(Settings):
     """A way of training. It wraps any Task and leaves the loop to `keras.Model.fit`."""
 
     any_size: ClassVar[bool] = False
-    """Whether it trains on pictures of several sizes, where the task does (`input.buckets`)."""
+    """Whether it trains on pictures of several sizes, where the task does (`input.buckets`,
+    `input.multi_scale`)."""
 
     @abstractmethod
     def training_model(self, task: Task, model: keras.Model) -> keras.Model:

@@ -136,6 +136,11 @@ class Task(Settings):
         return Metric("loss", "min")
 
     @property
+    def size_multiple(self) -> int:
+        """What the sides of pictures have to be multiples of where it is trained at several sizes."""
+        return 1
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the entries of each output's last axis: the class names, or the targets' names."""
         return ()

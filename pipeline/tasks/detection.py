@@ -67,6 +67,7 @@ class Detection(Task):
     objects_a_picture: float | None = Field(default=None, gt=0.0)
     """By what a picture's loss is divided; left out, the mean number of objects of a training picture."""
 
+    any_size: ClassVar[bool] = True
     label_field: ClassVar[str] = BOXES
     metric: ClassVar[Metric] = Metric("map", "max")
 
@@ -99,20 +100,26 @@ class Detection(Task):
         return self.model_copy(update={**known, "objects_a_picture": self.objects_a_picture or _mean_objects(info)})
 
     @property
+    def size_multiple(self) -> int:
+        """The coarsest stride: at other sizes the levels of a neck would not lie on each other."""
+        return self.strides[-1]
+
+    @property
     def layout(self) -> Layout:
         """The places of its network."""
         answers = self.detector.answers(len(self.strides))
         return Layout(self.picture.height, self.picture.width, self.strides, answers)
 
     def encode(self, examples: Example) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Targets: `detections` float32 [B,N,6], see `models.detectors.truth`."""
+        """Targets: `detections` float32 [B,N,8], see `models.detectors.truth`."""
         from models.detectors.truth import written
 
         asked = examples[CLASSES] != NO_OBJECT
         for name in (CROWD, DIFFICULT):
             if name in examples:
                 asked &= ~examples[name]
-        return {"image": examples["image"]}, {DETECTIONS: written(examples[BOXES], examples[CLASSES], asked)}
+        size = tf.shape(examples["image"])[1:3]
+        return {"image": examples["image"]}, {DETECTIONS: written(examples[BOXES], examples[CLASSES], asked, size)}
 
     def conditions(self, examples: Example) -> Example:
         """`brightness` float32 [B,N]: how light it is where each object lies."""

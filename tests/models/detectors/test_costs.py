@@ -30,7 +30,9 @@ def made(kind: str) -> tuple[OneStage, Layout]:
 
 
 def targets(*rows: tuple[float, ...]) -> tf.Tensor:
-    return tf.constant(np.array([rows], np.float32).reshape(1, -1, truth.NUMBERS))
+    """Rows of box, class and whether it is asked for, in a picture of 32 by 32."""
+    objects = np.reshape(rows, (1, -1, 6)).astype(np.float32)
+    return tf.constant(np.concatenate([objects, np.full((1, objects.shape[1], 2), 32.0, np.float32)], axis=-1))
 
 
 def silent(detector: OneStage, layout: Layout) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.detectors.anchors import FittedAnchors, RegularAnchors
-from models.detectors.layout import Layout
+from models.detectors.layout import Layout, LayoutOfBatch
 from models.stack import tf
 from pipeline.tasks import Detection
 
@@ -21,6 +21,18 @@ def test_places_are_the_middles_of_cells_row_by_row_and_level_by_level() -> None
     coarse = [(4, 4), (12, 4)]  # the second reaches beyond the picture
     np.testing.assert_array_equal(LAYOUT.middles(), [*fine, *coarse])
     np.testing.assert_array_equal(LAYOUT.steps()[:, 0], [4] * 6 + [8] * 2)
+
+
+def test_a_layout_of_a_size_that_is_a_tensor_is_the_same() -> None:
+    fixed, anchors = Layout(40, 24, (8, 16), answers=2), FittedAnchors(pixels=((4, 4), (8, 2), (20, 20), (30, 40)))
+    later = LayoutOfBatch(tf.constant(40), tf.constant(24), (8, 16), answers=2)
+    for one, other in zip(
+        (fixed.middles(), fixed.steps(), fixed.scale(), anchors.boxes(fixed)),
+        (later.middles(), later.steps(), later.scale(), anchors.boxes(later)),
+        strict=True,
+    ):
+        assert one.dtype == other.dtype.as_numpy_dtype
+        np.testing.assert_array_equal(one, other)
 
 
 def test_maps_are_joined_in_the_order_of_the_places() -> None:

@@ -25,7 +25,10 @@ def listed(values: Any) -> list[Any]:
 
 def test_targets_are_read_as_they_were_written() -> None:
     boxes = tf.constant([[[0.1, 0.2, 0.3, 0.4], [0.0, 0.0, 0.0, 0.0], [0.5, 0.5, 1.0, 1.0]]])
-    read = truth.read(truth.written(boxes, tf.constant([[2, -1, 1]]), tf.constant([[True, False, False]])), SCALE)
+    asked = tf.constant([[True, False, False]])
+    targets = truth.written(boxes, tf.constant([[2, -1, 1]]), asked, tf.constant([48, 64]))
+    assert targets.shape == (1, 3, truth.NUMBERS) and truth.size_of(targets).numpy().tolist() == [48, 64]
+    read = truth.read(targets, SCALE)
     np.testing.assert_allclose(read.boxes[0, 0], [10, 20, 30, 40], rtol=1e-6)
     assert listed(read.asked) == [True, False, False]
     assert listed(read.ignored) == [False, False, True]
