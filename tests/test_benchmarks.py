@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import cell_count_table, compression, distillation, measure, road
+from benchmarks import cell_count_table, compression, distillation, measure, road, robust_detection
 from pipeline.compress import CompressSettings
 from pipeline.sweep.rows import Row
 from tests.conftest import ROOT
@@ -70,6 +70,28 @@ def test_a_finished_training_is_not_made_again_and_a_line_cut_short_is_passed_ov
     other = replace(row, seed=3)
     distillation.write_row(bench.rows, other)
     assert distillation.read_rows(bench.rows) == [row, other]
+
+
+def test_robust_detection_trains_alike_but_for_what_hides_and_darkens() -> None:
+    plain, robust = (robust_detection.configuration(side, 3, 750, hidden=0.2) for side in ("without", "with"))
+    assert [one.kind for one in plain.augment] == ["scale_jitter"]
+    assert {one.kind for one in robust.augment} == {"scale_jitter", *robust_detection.ROBUST}
+    assert plain.model_copy(update={"augment": robust.augment}) == robust
+    assert robust.seed == 3 and (robust.train.epochs, robust.data.source.most_hidden) == (2, 0.2)
+    assert robust_detection.configuration("with", 1, 10, hidden=0.2).data.source.train == 160
+
+
+def test_robust_detection_compares_bin_by_bin() -> None:
+    def result(ap: float, hidden: float) -> dict[str, Any]:
+        bins = {"25% to 50%": {"objects": 3, "ap_50": hidden}, "75% to 100%": {"objects": 9, "ap_50": ap}}
+        return {"map_50": ap, "num_objects": 12, "by_visible": bins, "by_brightness": {"0% to 25%": bins["25% to 50%"]}}
+
+    found = {"without": [result(0.5, 0.2), result(0.6, 0.0)], "with": [result(0.6, 0.3), result(0.6, 0.1)]}
+    rows = robust_detection.rows_of(found)
+    whole, bright = robust_detection.ratios(rows)  # what one side did not find at all has no ratio
+    assert (whole.low, whole.high) == pytest.approx((1.0, 1.2)) and "75% to 100%" in bright.name
+    table = robust_detection.markdown(found, rows)
+    assert "| visible 25% to 50% | 3 | 0.100 | 0.200 |" in table and "| all objects | 12 | 0.550 | 0.600 |" in table
 
 
 def test_startup_writes_the_json_form_and_runs_among_all(tmp_path: Path) -> None:
