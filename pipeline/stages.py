@@ -303,17 +303,16 @@ def compression_job(config: Config, run: Run) -> CompressionJob:
 def export(config: Config, run: Run) -> None:
     """The model and its variants -> SavedModel, `.tflite` files with metadata, `contract.json`."""
     begin(config, run, "export")
-    from pipeline.export import contract, saved_model, tflite
+    from pipeline.export import anchored, contract, saved_model, tflite
 
     store, task, model = open_store(run), load_task(run), load_model(run)
     variants = variant_files(config, run)
     pictures = data_input.encoded_pictures(store, TRAIN, config.export.pictures_needed)
     # The folder as a whole, so that no file of an earlier list of variants stays; put in place when all is written.
     with new_folder(run.tflite) as folder:
-        made = [
-            tflite.publish_tflite(task, file.read_bytes(), folder / f"{name}.tflite", name)
-            for name, file in variants.items()
-        ]
+        made = tflite.publish_variants(task, variants, folder)
+        if config.export.anchored:
+            anchored.publish_variants(task, model, variants, folder)
         version = saved_model.export_saved_model(task, model, run.saved_model, pictures, config.export)
     files = {name: run.tflite / file.name for name, file in zip(variants, made, strict=True)}
     described = run.read_json(run.environment, "prepare")

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from models.detectors.anchors import AnyAnchors, RegularAnchors
@@ -60,6 +61,25 @@ class Raw:
     boxes: Tensor
 
 
+@dataclass(frozen=True)
+class FromAnchors:
+    """Boxes as SSD's runtimes read them: y, x = step / scale * side + middle of the anchor, h, w = exp(step / scale)
+    times its side.
+
+    Args:
+        anchors: float32 [P, 4], x and y of the middle, width, height, as shares of the picture.
+        middle_scale, size_scale: by which steps are divided.
+        steps: raw numbers -> float32 [B, P, 4] of y, x, height, width.
+        scores: raw numbers -> float32 [B, P, K], 0..1.
+    """
+
+    anchors: np.ndarray
+    middle_scale: float
+    size_scale: float
+    steps: Callable[[Raw], Tensor]
+    scores: Callable[[Raw], Tensor]
+
+
 class Detector(Settings):
     """The base of the architectures."""
 
@@ -90,6 +110,14 @@ class Detector(Settings):
     ) -> Tensor:
         """How far a network's outputs are from those of another of the same layout, summed over the picture, float32
         [B]; 0 where they agree. See `models.detectors.distillation`."""
+
+    def anchored(self, layout: Layout) -> FromAnchors:
+        """How its boxes are written down as steps from anchors, for runtimes that decode them themselves.
+
+        Raises:
+            ValueError: they are not.
+        """
+        raise ValueError(f"boxes of {type(self).__name__} are not steps from anchors")
 
 
 class OneStage(Detector):
@@ -181,6 +209,21 @@ class AnchoredOneStage(Anchored, OneStage):
         from models.boxes import from_steps
 
         return from_steps(tf.convert_to_tensor(self.anchors.boxes(layout)), raw.boxes, self.scales)
+
+    def anchored(self, layout: Layout) -> FromAnchors:
+        """See the base."""
+        corners = self.anchors.boxes(layout) / layout.scale()
+        low, high = corners[:, :2], corners[:, 2:]
+        anchors = np.concatenate([0.5 * (low + high), high - low], axis=1)
+        return FromAnchors(anchors, 1.0 / self.middle_scale, 1.0 / self.size_scale, self._steps, self.scores)
+
+    def _steps(self, raw: Raw) -> Tensor:
+        """The raw numbers are x, y, width, height; sizes are limited as in `models.boxes.from_steps`."""
+        from models.boxes import LARGEST_STEP
+
+        x, y, width, height = tf.split(raw.boxes, 4, axis=-1)
+        largest = LARGEST_STEP / self.size_scale
+        return tf.concat([y, x, tf.minimum(height, largest), tf.minimum(width, largest)], axis=-1)
 
 
 def tower(x: Tensor, width: int, depth: int, name: str, kernel_size: int = 3) -> Tensor:

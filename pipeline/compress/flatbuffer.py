@@ -184,6 +184,41 @@ def without_detours(content: bytes) -> bytes:
     return pack(model)
 
 
+def without_tail(content: bytes, tail: bytes) -> bytes:
+    """What `join` made with `tail`, or that file changed since, without it: gives what `tail` takes, by its names."""
+    model, other = unpack(content), unpack(tail)
+    graph, tail_graph = model.subgraphs[0], other.subgraphs[0]
+    first = len(graph.operators) - len(tail_graph.operators)
+    # The tail's operators have kept their order, so that what they read shows which tensor is which of its inputs.
+    places = {
+        theirs: int(ours)
+        for joined, operator in zip(graph.operators[first:], tail_graph.operators, strict=True)
+        for ours, theirs in zip(joined.inputs, operator.inputs, strict=True)
+    }
+    entries = other.signatureDefs[0].inputs
+    for entry in entries:
+        entry.tensorIndex = places[entry.tensorIndex]
+    graph.operators = graph.operators[:first]
+    graph.outputs = [entry.tensorIndex for entry in entries]
+    model.signatureDefs[0].outputs = entries
+    _drop_unused_tensors(model)
+    return pack(model)
+
+
+def _drop_unused_tensors(model: Any) -> None:
+    """Those that no operator reads or gives, and that are not the file's own."""
+    graph = model.subgraphs[0]
+    held = {index for operator in graph.operators for index in (*operator.inputs, *operator.outputs)}
+    kept = sorted(int(index) for index in held | {*graph.inputs, *graph.outputs} if index >= 0)
+    moved = {-1: -1, **{old: new for new, old in enumerate(kept)}}
+    graph.tensors = [graph.tensors[index] for index in kept]
+    for holder in (graph, *graph.operators):
+        holder.inputs = [moved[int(index)] for index in holder.inputs]
+        holder.outputs = [moved[int(index)] for index in holder.outputs]
+    for entry in (*model.signatureDefs[0].inputs, *model.signatureDefs[0].outputs):
+        entry.tensorIndex = moved[int(entry.tensorIndex)]
+
+
 def _drop_unread(graph: Any) -> None:
     """Takes out operators whose outputs nobody reads: what brought an output of the first file to floats, where the
     second does without it."""

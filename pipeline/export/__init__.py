@@ -25,6 +25,10 @@ class ExportSettings(Settings):
     model_name: str = Field(default="model", min_length=1)
     """Name under which the model is to be served; stands in the warm-up requests."""
 
+    anchored: bool = False
+    """Whether each `.tflite` of a detector with anchors is written a second time, as `NAME_anchored.tflite`: with steps
+    from anchors in place of boxes, the anchors in its metadata, and without suppression, which is MediaPipe's then."""
+
     @property
     def pictures_needed(self) -> int:
         """How many different pictures the warm-up requests can use; more than 64 would warm up nothing more."""

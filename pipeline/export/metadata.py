@@ -59,6 +59,16 @@ class Float:
     value: float
 
 
+@dataclass(frozen=True)
+class Bool:
+    value: bool
+
+
+@dataclass(frozen=True)
+class Bytes:
+    value: bytes
+
+
 class Table(dict[int, Any]):
     """A flatbuffer table: slot number in the schema -> text, number, Table, or a list of texts, Tables or numbers."""
 
@@ -112,12 +122,12 @@ def output_metadata(name: str, meaning: Meaning, labelled: bool) -> Table:
     return table
 
 
-def serialise(root: Table) -> bytes:
+def serialise(root: Table, identifier: bytes = METADATA_IDENTIFIER) -> bytes:
     """The flatbuffer of a tree of tables."""
     import flatbuffers
 
     builder = flatbuffers.Builder(1024)
-    builder.Finish(_write(builder, root), METADATA_IDENTIFIER)
+    builder.Finish(_write(builder, root), identifier)
     return bytes(builder.Output())
 
 
@@ -155,7 +165,10 @@ def _write(builder: Any, value: Any) -> int:
         return builder.CreateString(value)
     if isinstance(value, list):
         return _write_vector(builder, value)
-    offsets = {slot: _write(builder, inner) for slot, inner in value.items() if isinstance(inner, str | list | Table)}
+    if isinstance(value, Bytes):
+        return _write_bytes(builder, value.value)
+    held = {slot: inner for slot, inner in value.items() if isinstance(inner, str | list | Table | Bytes)}
+    offsets = {slot: _write(builder, inner) for slot, inner in held.items()}
     builder.StartObject(max(value, default=-1) + 1)
     for slot, inner in value.items():
         _put_slot(builder, slot, inner, offsets)
@@ -170,6 +183,8 @@ def _put_slot(builder: Any, slot: int, value: Any, offsets: Mapping[int, int]) -
             builder.PrependUint32Slot(slot, number, 0)
         case Float(number):
             builder.PrependFloat32Slot(slot, number, 0.0)
+        case Bool(truth):
+            builder.PrependBoolSlot(slot, truth, 0)
         case _:
             builder.PrependUOffsetTRelativeSlot(slot, offsets[slot], 0)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.compress import flatbuffer
@@ -12,6 +13,14 @@ from pipeline.errors import ExportError
 from pipeline.export.metadata import Table, model_metadata, output_metadata, write_metadata
 from pipeline.files import write_file
 from pipeline.tasks.base import Meaning, Task
+
+SUBGRAPHS = 3
+"""The slot of ModelMetadata."""
+
+
+def publish_variants(task: Task, variants: Mapping[str, Path], folder: Path) -> list[Path]:
+    """Publishes the file of each variant in a folder, by its name; arguments and errors as of `publish_tflite`."""
+    return [publish_tflite(task, file.read_bytes(), folder / f"{name}.tflite", name) for name, file in variants.items()]
 
 
 def publish_tflite(task: Task, model: bytes, path: Path, name: str) -> Path:
@@ -26,9 +35,27 @@ def publish_tflite(task: Task, model: bytes, path: Path, name: str) -> Path:
         ExportError: the model needs operators that the TFLite runtime does not have.
         StorageError: the disk is full or cannot be written.
     """
+    return publish(task, model, path, name, task.meanings())
+
+
+def publish(
+    task: Task,
+    model: bytes,
+    path: Path,
+    name: str,
+    meanings: Mapping[str, Meaning],
+    more: Mapping[int, Any] = MappingProxyType({}),
+) -> Path:
+    """The same for a file whose outputs mean something else.
+
+    Args:
+        meanings: of the file's outputs, by name.
+        more: what else the metadata says of the graph, by the schema's slots of SubGraphMetadata.
+    """
     refuse_other_operators(model, name)
-    outputs = [_describe(task, tensor) for tensor in _outputs_in_file_order(model)]
+    outputs = [_describe(task, tensor, meanings) for tensor in _outputs_in_file_order(model)]
     described = model_metadata(name, f"{type(task).__name__}, variant {name}.", task.picture, outputs)
+    described[SUBGRAPHS][0].update(more)
     write_file(path, write_metadata(model, described, task.output_names))
     return path
 
@@ -58,7 +85,7 @@ def _outputs_in_file_order(model: bytes) -> list[TfliteTensor]:
     return [tensors[names[index]] for index in tree.subgraphs[0].outputs]
 
 
-def _describe(task: Task, tensor: TfliteTensor) -> Table:
-    meaning = task.meanings().get(tensor.name, Meaning(""))
+def _describe(task: Task, tensor: TfliteTensor, meanings: Mapping[str, Meaning]) -> Table:
+    meaning = meanings.get(tensor.name, Meaning(""))
     indexes_names = meaning.content == "categories" and len(task.output_names) > 0
     return output_metadata(tensor.name, meaning, indexes_names or labelled(task, meaning, tensor.shape))

@@ -7,7 +7,7 @@ B = batch, H, W, C = picture, K = classes or targets.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
     import tf_keras as keras
+
+    from models.detectors.base import FromAnchors
 
 Tensors = Mapping[str, Any]
 Content = Literal["feature", "boxes", "categories", "scores", "count"]
@@ -66,6 +68,21 @@ class Meaning:
     high: float | None = None
     content: Content = "feature"
     threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """Predictions of which a runtime makes boxes by itself.
+
+    Args:
+        decode: raw outputs -> `location` float32 [B,P,4], steps from anchors, and `score` float32 [B,P,K], 0..1.
+        boxes: the anchors, and how steps are scaled.
+        meanings: of both, by name.
+    """
+
+    decode: Callable[[Tensors], dict[str, Any]]
+    boxes: FromAnchors
+    meanings: Mapping[str, Meaning]
 
 
 class Task(Settings):
@@ -220,6 +237,18 @@ class Task(Settings):
         raise ConfigError(
             f"The raw outputs of the task {self.name!r} cannot be got back from its predictions, so an exported file "
             "cannot teach it. Give the Run that the file comes from."
+        )
+
+    def anchored(self) -> Anchored:
+        """Decoding that leaves boxes and suppression to a runtime that knows anchors, such as MediaPipe.
+
+        Raises:
+            ConfigError: this task has no anchors.
+        """
+        raise ConfigError(
+            f"`export.anchored` writes detectors for runtimes that know anchors, but the task {self.name!r} has none. "
+            "Leave export.anchored out.",
+            ("export", "anchored"),
         )
 
     def serving_model(self, model: keras.Model) -> keras.Model:

@@ -23,8 +23,8 @@ from pipeline.data.example import (
     DataInfo,
     Example,
 )
-from pipeline.errors import DataError
-from pipeline.tasks.base import Meaning, Metric, Task, Tensors, named_outputs
+from pipeline.errors import ConfigError, DataError
+from pipeline.tasks.base import Anchored, Meaning, Metric, Task, Tensors, named_outputs
 from pipeline.tasks.class_weights import AnyClassWeights, Unweighted
 from pipeline.tasks.pairing import in_order_of
 
@@ -177,6 +177,39 @@ class Detection(Task):
         boxes = tf.clip_by_value(boxes / self.layout.scale(), 0.0, 1.0)
         chosen: dict[str, tf.Tensor] = self.suppression.select(boxes, scores)
         return chosen
+
+    def anchored(self) -> Anchored:
+        """`location` and `score` of all places.
+
+        Raises:
+            ConfigError: the detector's boxes are not steps from anchors.
+        """
+        from models.detectors.base import joined
+
+        layout = self.layout
+        try:
+            boxes = self.detector.anchored(layout)
+        except ValueError as error:
+            raise ConfigError(
+                f"`export.anchored` needs a detector with anchors, but {error}. Choose task.detector=retinanet or ssd, "
+                "or leave export.anchored out.",
+                ("export", "anchored"),
+            ) from error
+
+        def decode(outputs: Tensors) -> dict[str, tf.Tensor]:
+            raw = joined(layout, outputs)
+            return {"location": boxes.steps(raw), "score": boxes.scores(raw)}
+
+        location = "Steps of y and x and logarithms of height and width from each anchor."
+        score = "How sure each class is at each anchor, in the labels' order."
+        return Anchored(
+            decode,
+            boxes,
+            {
+                "location": Meaning(location, content="boxes"),
+                "score": Meaning(score, 0.0, 1.0, threshold=self.found_from),
+            },
+        )
 
     def meanings(self) -> dict[str, Meaning]:
         """What the predictions say."""
