@@ -43,13 +43,14 @@ $(VENV)-peers/.installed: Makefile
 demo: $(VENV)/.installed
 	$(BIN)/convoy run configs/quickstart.yaml --run $(DEMO_RUN)
 
+# The tests start some eighty processes: bytecode is written, lest each of them compile Convoy anew.
 test: $(VENV)/.developer $(VENV)-mediapipe/.installed $(VENV)-beam/.installed
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 		|| echo "No Chromium found: the report's browser tests are skipped. Install the package 'chromium' to run them."
 	@$(MEDIAPIPE) -c 'import mediapipe' 2>/dev/null \
 		|| echo "MediaPipe cannot be loaded: its test is skipped. Install the packages 'libegl1' and 'libgles2' to run it."
 	CONVOY_BEAM_PYTHON=$(BEAM) CONVOY_MEDIAPIPE_PYTHON="$$($(MEDIAPIPE) -c 'import mediapipe, sys; print(sys.executable)' 2>/dev/null)" \
-		$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+		PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.developer
 	$(BIN)/ruff check .

@@ -63,27 +63,27 @@ def test_every_verb_has_help_and_the_output_options(verb: str, capsys: pytest.Ca
         assert option in text
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["describe", "task"], ["schema"], ["init", "--output", "-", "pets"]]
-)
-def test_no_tensorflow_before_it_is_needed(arguments: list[str], tmp_path: Path) -> None:
+def test_nothing_heavy_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
+    """Help needs not even the configuration's code; the other commands no TensorFlow."""
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
         Image.new("RGB", (9, 9)).save(tmp_path / "pets" / name / "1.png")
-    code = (
-        "import sys\nfrom pipeline.cli import execute\n"
-        f"assert execute({arguments}) == 0\n"
-        "heavy = {'tensorflow', 'tf_keras', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment(), stdout=subprocess.DEVNULL)
-
-
-def test_help_needs_no_configuration_code() -> None:
-    code = (
-        "import sys\nfrom pipeline.cli import execute\nexecute(['--help'])\n"
-        "assert 'pydantic' not in sys.modules and 'numpy' not in sys.modules\n"
-    )
+    commands = [
+        ["train", "--help"],
+        ["describe", "task"],
+        ["schema"],
+        ["init", "--output", "-", "pets"],
+    ]
+    code = f"""
+import sys
+from pipeline.cli import execute
+assert execute(["--help"]) == 0
+assert "pydantic" not in sys.modules and "numpy" not in sys.modules
+for command in {commands}:
+    assert execute(command) == 0
+    heavy = {{"tensorflow", "tf_keras", "pandas", "sklearn", "matplotlib"}} & set(sys.modules)
+    assert not heavy, (command, heavy)
+"""
     subprocess.run([sys.executable, "-c", code], check=True, env=environment(), stdout=subprocess.DEVNULL)
 
 
