@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from pathlib import Path
 
 import pytest
 
 import models as models  # chooses Keras 2 before a test imports TensorFlow
+from tests.collector import collect_less_often
 
 ROOT = Path(__file__).parent.parent
 LONGEST = (
@@ -29,10 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Looks for cycles among TensorFlow's millions of objects less often: a quarter of a worker's time went there."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
+    collect_less_often()
 
 
 @pytest.fixture(scope="session")

@@ -173,7 +173,7 @@ def test_two_stages_are_made_for_one_size() -> None:
 
 @pytest.mark.parametrize("detector", ["yolo", "retinanet", "ssd", "faster_rcnn"])
 def test_every_backbone_s_levels_and_more_can_be_answered_on(detector: str) -> None:
-    small = {"kind": "mobilenet_v2", "alpha": 0.35}
+    small = {"kind": "small_resnet", "depth": 12, "widths": [4] * 5, "stem_stride": 2}
     size = {"height": 128, "width": 64}
     one = task(backbone=small, picture=size, strides=[16, 32, 64], detector={"kind": detector, "head_width": 8})
     model = one.build()

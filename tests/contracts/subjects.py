@@ -49,7 +49,17 @@ VARIETIES: dict[str, tuple[str, dict[str, Any]]] = {
     },
 }
 """Name -> task and settings: every task, and detection with each of its architectures."""
-PAIRS = [*itertools.product(TASKS, LEARNERS), *((name, "supervised") for name in VARIETIES if name not in TASKS)]
+PLAINEST = "classification"
+"""The task that stands for all where a learner does the same with each."""
+ONCE = [
+    *((name, "supervised") for name in TASKS),
+    *((PLAINEST, learner) for learner in LEARNERS if learner != "supervised"),
+]
+"""Each task once, and each learner."""
+TRAINED = [*ONCE, *((name, "supervised") for name in VARIETIES if name not in TASKS)]
+"""The same, and each architecture. The lists begin alike: pytest orders by the place in a list, and so each subject is
+made once for all tests."""
+PAIRS = [*TRAINED, *(pair for pair in itertools.product(TASKS, LEARNERS) if pair not in TRAINED)]
 """Each task with each learner, and the other varieties with the usual one."""
 
 

@@ -15,7 +15,6 @@ from tests.contracts.test_settings import members
 from tests.contracts.test_tasks import (
     test_gradients_reach_every_trainable_weight,
     test_losses_give_one_value_for_each_example,
-    test_padding_of_the_last_batch_does_not_count_in_validation,
     test_settings_survive_json,
     test_the_loss_falls_on_one_batch,
 )
@@ -54,7 +53,6 @@ def test_gradients_stay_finite_where_labels_are_missing_and_classes_weighted(kin
 __all__ = [
     "test_gradients_reach_every_trainable_weight",
     "test_losses_give_one_value_for_each_example",
-    "test_padding_of_the_last_batch_does_not_count_in_validation",
     "test_settings_survive_json",
     "test_the_loss_falls_on_one_batch",
 ]

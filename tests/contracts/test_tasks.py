@@ -24,14 +24,17 @@ from pipeline.evaluate import evaluate_predictor
 from pipeline.export import ExportSettings
 from pipeline.export.saved_model import export_saved_model
 from pipeline.export.tflite import refuse_other_operators
+from pipeline.metrics.base import Evaluator
 from pipeline.ownership import flat
 from pipeline.predictors import KerasPredictor, SavedModelPredictor, TFLitePredictor, named
 from pipeline.run import Run
 from pipeline.tasks import TASKS, AnyTask, Task
 from tests.contracts.subjects import (
     BATCH,
+    ONCE,
     PAIRS,
     SIZE,
+    TRAINED,
     Subject,
     gradients,
     store_for,
@@ -45,7 +48,21 @@ UNEVEN = 7
 """A batch size that leaves padding in the last batch of the 12 test pictures."""
 
 
-@pytest.fixture(scope="module", params=PAIRS, ids=" ".join)
+FEWER = {
+    "test_padding_of_the_last_batch_does_not_count_in_validation": ONCE,
+    "test_the_loss_falls_on_one_batch": TRAINED,
+}
+"""What Keras does with the values of all losses alike, and what takes long."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Of what each test sees `one`."""
+    if "one" in metafunc.fixturenames:
+        pairs = FEWER.get(metafunc.function.__name__, PAIRS)
+        metafunc.parametrize("one", pairs, ids=" ".join, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def one(request: pytest.FixtureRequest, table: Path) -> Subject:
     """A task with a learner, freshly built; tests that train it come last."""
     kind, learner = request.param
@@ -68,9 +85,21 @@ def pictures(plain: Subject) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def answers(plain: Subject, pictures: np.ndarray) -> dict[str, np.ndarray]:
-    """The decoded predictions of the Keras model for `pictures`."""
-    return KerasPredictor(plain.task.serving_model(plain.model))({IMAGE: pictures})
+def predictor(plain: Subject) -> KerasPredictor:
+    """The Keras model with its decoding."""
+    return KerasPredictor(plain.task.serving_model(plain.model))
+
+
+@pytest.fixture(scope="module")
+def answers(predictor: KerasPredictor, pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """Its decoded predictions for `pictures`."""
+    return predictor({IMAGE: pictures})
+
+
+@pytest.fixture(scope="module")
+def uneven(plain: Subject, predictor: KerasPredictor) -> Evaluator:
+    """The test split scored with padding in the last batch."""
+    return scored(plain, predictor, UNEVEN)
 
 
 def same_answers(task: Task, found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
@@ -193,14 +222,15 @@ def test_predictions_are_named_and_explained(plain: Subject, answers: dict[str, 
     assert json.loads(json.dumps(plain.task.answer(first), allow_nan=False)) == plain.task.answer(first)
 
 
-def scored(one: Subject, batch_size: int) -> Any:
-    predictor = KerasPredictor(one.task.serving_model(one.model))
+def scored(one: Subject, predictor: KerasPredictor, batch_size: int) -> Evaluator:
     return evaluate_predictor(predictor, evaluation_batches(one.store, one.task, TEST, batch_size), one.task)
 
 
-def test_padding_of_the_last_batch_does_not_count_in_evaluation(plain: Subject) -> None:
+def test_padding_of_the_last_batch_does_not_count_in_evaluation(
+    plain: Subject, predictor: KerasPredictor, uneven: Evaluator
+) -> None:
     assert plain.store.info.num_examples[TEST] % UNEVEN
-    single, uneven = scored(plain, 1), scored(plain, UNEVEN)
+    single = scored(plain, predictor, 1)
     assert single.agreement_with(uneven) == 1.0
     expected, found = flat(single.result()), flat(uneven.result())
     assert found == {name: nearly(value) for name, value in expected.items()}
@@ -212,20 +242,21 @@ def nearly(value: Any) -> Any:
 
 
 def test_padding_of_the_last_batch_does_not_count_in_validation(one: Subject) -> None:
-    fitted = one.compile(keras.optimizers.SGD(0.0))
+    count = one.store.info.num_examples[TEST]
+    fitted = one.compile(keras.optimizers.SGD(0.0), run_eagerly=True)  # three steps are not worth tracing
     results = {}
-    for size in (1, UNEVEN):
+    for size in (count, UNEVEN):
         batches = one.learner.batches(one.task, validation_batches(one.store, one.task, TEST, size))
         results[size] = fitted.evaluate(batches, return_dict=True, verbose=0)
-        factor = ExactValidationLoss(one.store.info.num_examples[TEST], size).factor
+        factor = ExactValidationLoss(count, size).factor
         outputs = [f"{name}_loss" for name in one.learner.losses(one.task)]
         for name in {"loss", *outputs} & set(results[size]):
             results[size][name] *= factor
-    assert results[UNEVEN] == pytest.approx(results[1], rel=1e-4, abs=1e-5)
+    assert results[UNEVEN] == pytest.approx(results[count], rel=1e-4, abs=1e-5)
 
 
-def test_the_numbers_that_a_task_is_judged_by_exist(plain: Subject) -> None:
-    result = scored(plain, BATCH).result()
+def test_the_numbers_that_a_task_is_judged_by_exist(plain: Subject, uneven: Evaluator) -> None:
+    result = uneven.result()
     assert isinstance(result[plain.task.metric.name], float)
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     shown = {metric.name for metrics in plain.task.metrics().values() for metric in metrics}
