@@ -1,6 +1,9 @@
 """Trains a tiny network in a process of its own and prints a hash of its weights, so that a test can kill it.
 
 python -m tests.training.program FOLDER SETTINGS [--learner SETTINGS] [--resume] [--kill-at STEP] [--signal NAME]
+    [--straight FOLDER]
+
+`--straight` then trains the same again, in another folder and from the beginning, and prints that hash too.
 """
 
 from __future__ import annotations
@@ -23,10 +26,11 @@ from pipeline.learners import AnyLearner, Learner, Supervised
 from pipeline.strategy import configure
 from pipeline.tasks import Classification
 from pipeline.train import TrainingJob, TrainSettings
+from tests.collector import collect_less_often
 
 TASK = {
     "picture": {"height": 8, "width": 8, "channels": 1},
-    "backbone": {"kind": "small_resnet", "depth": 8, "widths": [4, 4, 8]},
+    "backbone": {"kind": "small_resnet", "depth": 6, "widths": [4, 8]},
     "head": {"dropout": 0.3},
 }
 
@@ -70,13 +74,22 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--kill-at", type=int)
     parser.add_argument("--signal", default="SIGKILL")
+    parser.add_argument("--straight", type=Path)
     arguments = parser.parse_args()
     settings = TrainSettings.model_validate_json(arguments.settings)
+    collect_less_often()
     configure(settings.devices, seed=3)
     if arguments.kill_at:
         end_at(arguments.kill_at, signal.Signals[arguments.signal])
     learner = TypeAdapter(AnyLearner).validate_json(arguments.learner)
-    model, result = fit(job_in(arguments.folder, settings, learner), resume=arguments.resume)
+    print_weights(job_in(arguments.folder, settings, learner), resume=arguments.resume)
+    if arguments.straight:
+        print_weights(job_in(arguments.straight, settings, learner), resume=False)
+
+
+def print_weights(job: TrainingJob, *, resume: bool) -> None:
+    """Trains, and prints a hash of the weights, the number of steps, and that of replicas."""
+    model, result = fit(job, resume=resume)
     weights = b"".join(weight.tobytes() for weight in model.get_weights())
     print("WEIGHTS", hashlib.sha256(weights).hexdigest(), result.steps, result.replicas)
 
