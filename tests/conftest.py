@@ -12,11 +12,12 @@ from tests.collector import collect_less_often
 
 ROOT = Path(__file__).parent.parent
 LONGEST = (
-    *("contracts/test_tasks.py", "contracts/test_variants.py", "test_stages.py", "training/test_resume.py"),
-    *("contracts/test_replicas.py", "contracts/test_backbones.py", "contracts/test_backbone_families.py"),
-    *("compress/test_channel_pruning.py", "test_bad_input.py", "compress/test_quantization_aware.py"),
-    *("models/test_published.py", "learners/test_distilled.py", "learners/test_distilled_run.py"),
-    *("compress/test_int4.py", "test_cli.py", "models/test_attention.py", "augment/test_properties.py"),
+    *("contracts/test_tasks.py", "contracts/test_variants.py", "test_stages.py", "contracts/test_backbones.py"),
+    *("contracts/test_backbone_families.py", "test_bad_input.py", "compress/test_channel_pruning.py"),
+    *("training/test_resume.py", "contracts/test_losses.py", "contracts/test_replicas.py", "models/test_published.py"),
+    *("compress/test_quantization_aware.py", "compress/test_replicas.py", "drift/test_examine.py"),
+    *("learners/test_distilled.py", "learners/test_distilled_run.py", "compress/test_int4.py", "test_cli.py"),
+    *("models/test_attention.py", "data/test_input.py", "data/test_buckets.py", "augment/test_properties.py"),
 )
 """Files of half a minute and more, the longest first."""
 

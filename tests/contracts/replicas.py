@@ -1,16 +1,15 @@
-"""Takes one training step of every task with every learner on one replica and on two, in a process of its own.
+"""Takes one training step of every task, and with every learner, on one replica and on two, in a process of its own.
 
 python -m tests.contracts.replicas TABLE FOLDER
 
 Both see the same global batch. Its two halves are alike, so that BatchNormalization, which counts over the pictures of
-a replica, has the same statistics in both. The weights go to FOLDER/TASK-LEARNER-DATA-REPLICAS.npz, where DATA is
-`whole`, or `holes`: labels of which some are not known, and losses weighted by class.
+a replica, has the same statistics in both. The weights go to FOLDER/TASK-LEARNER-DATA-REPLICAS.npz.
 """
 
 from __future__ import annotations
 
-import itertools
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,15 @@ from models.stack import tf
 from pipeline import fit
 from pipeline.data.input import InputSettings, training_batches
 from pipeline.data.store import Store
+from pipeline.learners import LEARNERS
 from pipeline.strategy import Devices, configure
-from pipeline.tasks import TASKS, Task
+from pipeline.tasks import Task
 from pipeline.train import TrainingJob, TrainSettings, phases
+from tests.collector import collect_less_often
 from tests.contracts.subjects import (
     BATCH,
-    PAIRS,
+    PLAINEST,
+    VARIETIES,
     store_for,
     store_with_holes,
     task_class,
@@ -35,15 +37,52 @@ from tests.contracts.subjects import (
 from tests.contracts.tables import WITH_HOLES
 
 REPLICAS = (1, 2)
-HOLES = [kind for kind, task in TASKS.items() if task.label_field in WITH_HOLES]
-"""The tasks whose labels may be missing."""
-PENALISED = "classification"
-"""The task whose step is taken with penalties of the weights too."""
 SETTINGS = {
     "batch_size": BATCH,
     "tensorboard": False,
     "optimizer": {"kind": "sgd", "learning_rate": 0.1, "weight_decay": 0.01, "clip_norm": 1.0},
 }
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step is taken of.
+
+    Args:
+        kind: the variety of a task.
+        learner: the way of training.
+        data: `whole`; `holes`, labels of which some are not known, and losses weighted by class; `penalised`, whole
+            with penalties of the weights so large that they lead.
+    """
+
+    kind: str
+    learner: str = "supervised"
+    data: str = "whole"
+
+    @property
+    def name(self) -> str:
+        """The beginning of its files' names."""
+        return f"{self.kind}-{self.learner}-{self.data}"
+
+
+STEPS = [
+    *(Step(kind, data="holes" if task_class(kind).label_field in WITH_HOLES else "whole") for kind in VARIETIES),
+    *(Step(PLAINEST, learner) for learner in LEARNERS),
+    Step(PLAINEST, data="penalised"),
+]
+"""Labels that are missing where they can be: losses that count those that are known are the harder to share out. A
+learner's losses are those of each example with every task, as `test_tasks` holds; Keras shares all out the same way."""
+
+
+def given(step: Step, table: Path) -> tuple[Task, Store]:
+    """The task and the data of a step."""
+    kind = task_class(step.kind)
+    if step.data == "holes":
+        store = store_with_holes(kind, table)
+        return weighted(tiny_task(step.kind, store), store), store
+    store = store_for(kind, table)
+    task = tiny_task(step.kind, store)
+    return (penalised(task) if step.data == "penalised" else task), store
 
 
 def job(task: Task, learner: str, store: Store, replicas: int, folder: Path) -> TrainingJob:
@@ -92,25 +131,14 @@ def after_one_step(job: TrainingJob, replicas: int) -> dict[str, np.ndarray]:
     return {**before, **after, **rest}
 
 
-def write(folder: Path, name: str, job: TrainingJob, replicas: int) -> None:
-    np.savez(folder / f"{name}-{replicas}.npz", **after_one_step(job, replicas))
-
-
 def main(table: Path, folder: Path) -> None:
+    collect_less_often()
     configure(Devices(replicas=max(REPLICAS)), seed=1)
-    for (kind, learner), replicas in itertools.product(PAIRS, REPLICAS):
-        store = store_for(task_class(kind), table)
-        write(
-            folder, f"{kind}-{learner}-whole", job(tiny_task(kind, store), learner, store, replicas, folder), replicas
-        )
-    for kind, replicas in itertools.product(HOLES, REPLICAS):
-        store = store_with_holes(TASKS[kind], table)
-        task = weighted(tiny_task(kind, store), store)
-        write(folder, f"{kind}-supervised-holes", job(task, "supervised", store, replicas, folder), replicas)
-    for replicas in REPLICAS:
-        store = store_for(TASKS[PENALISED], table)
-        task = penalised(tiny_task(PENALISED, store))
-        write(folder, f"{PENALISED}-supervised-penalised", job(task, "supervised", store, replicas, folder), replicas)
+    for step in STEPS:
+        task, store = given(step, table)
+        for replicas in REPLICAS:
+            weights = after_one_step(job(task, step.learner, store, replicas, folder), replicas)
+            np.savez(folder / f"{step.name}-{replicas}.npz", **weights)
 
 
 if __name__ == "__main__":

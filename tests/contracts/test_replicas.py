@@ -1,4 +1,4 @@
-"""One step on two replicas is one step on one with the same global batch, for every task and learner."""
+"""One step on two replicas is one step on one with the same global batch: for every task, every learner, penalties."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.contracts.replicas import HOLES, PENALISED, REPLICAS
-from tests.contracts.subjects import PAIRS
+from tests.contracts.replicas import REPLICAS, STEPS, Step
 
 UNBIASED_VARIANCE = 0.01
 """BatchNormalization's moving variance divides by n - 1 of a replica's n values, so it is a little larger on two."""
@@ -27,22 +26,9 @@ def weights(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("task", "learner"), PAIRS)
-def test_a_step_on_two_replicas_is_a_step_on_one(task: str, learner: str, weights: Path) -> None:
-    assert_the_same(weights, f"{task}-{learner}-whole")
-
-
-@pytest.mark.parametrize("task", HOLES)
-def test_it_is_too_where_labels_are_missing_and_classes_weighted(task: str, weights: Path) -> None:
-    assert_the_same(weights, f"{task}-supervised-holes")
-
-
-def test_it_is_too_with_penalties_of_the_weights(weights: Path) -> None:
-    assert_the_same(weights, f"{PENALISED}-supervised-penalised")
-
-
-def assert_the_same(folder: Path, name: str) -> None:
-    one, two = (np.load(folder / f"{name}-{replicas}.npz") for replicas in REPLICAS)
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_a_step_on_two_replicas_is_a_step_on_one(step: Step, weights: Path) -> None:
+    one, two = (np.load(weights / f"{step.name}-{replicas}.npz") for replicas in REPLICAS)
     assert set(one.files) == set(two.files)
     for name in one.files:
         tolerance = UNBIASED_VARIANCE if name.startswith("rest/") else 1e-5
