@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from models.stack import keras
+from models.stack import keras, tf
 from pipeline.compress import VARIANTS, CompressionJob
 from pipeline.compress.base import FineTune
 from pipeline.data.example import IMAGE, TRAIN
@@ -17,6 +18,7 @@ from pipeline.data.input import evaluation_batches
 from pipeline.data.store import Store
 from pipeline.evaluate import evaluate_predictor
 from pipeline.export.tflite import refuse_other_operators
+from pipeline.metrics.base import Evaluator
 from pipeline.predictors import KerasPredictor, TFLitePredictor
 from pipeline.tasks import TASKS
 from tests.contracts.subjects import Subject, store_for, subject, tiny_task
@@ -35,13 +37,38 @@ TASK = "classification"
 STEPS = 25
 
 
-Trained = Callable[[str], Subject]
+@dataclass(frozen=True)
+class Trained:
+    """A network that was trained on all training pictures at once until it tells them apart, and what it answers.
+
+    Args:
+        pictures: uint8 [B, H, W, 3], those it was trained on.
+        batches: the same as examples.
+        expected: its answers for `batches`, scored.
+        answers: its predictions for `pictures`.
+    """
+
+    one: Subject
+    pictures: np.ndarray
+    batches: tf.data.Dataset
+    expected: Evaluator
+    answers: dict[str, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def trained(table: Path) -> Trained:
-    """Backbone -> a network of it that was trained on all training pictures at once until it tells them apart."""
-    return cache(partial(trained_network, store_for(TASKS[TASK], table)))
+def trained(table: Path) -> Callable[[str], Trained]:
+    """Backbone -> a network of it, trained once."""
+
+    @cache
+    def answered(backbone: str) -> Trained:
+        one = trained_network(store_for(TASKS[TASK], table), backbone)
+        pictures, predictor = one.inputs[IMAGE].numpy(), KerasPredictor(one.task.serving_model(one.model))
+        batches = evaluation_batches(one.store, one.task, TRAIN, len(pictures))
+        return Trained(
+            one, pictures, batches, evaluate_predictor(predictor, batches, one.task), predictor({IMAGE: pictures})
+        )
+
+    return answered
 
 
 def trained_network(store: Store, backbone: str) -> Subject:
@@ -77,34 +104,29 @@ def fine_tune(one: Subject) -> FineTune:
 
 @pytest.mark.parametrize(("backbone", "variant"), CASES)
 def test_the_file_answers_as_the_trained_model_with_builtin_operators(
-    backbone: str, variant: str, trained: Trained, tmp_path: Path
+    backbone: str, variant: str, trained: Callable[[str], Trained], tmp_path: Path
 ) -> None:
-    one = trained(backbone)
-    pictures = one.inputs[IMAGE].numpy()
+    network = trained(backbone)
+    one, expected = network.one, network.expected
     before = one.model.get_weights()
-    content = VARIANTS[variant]().convert(CompressionJob(one.task, one.model, pictures, fine_tune(one), lambda _: 0.0))
+    job = CompressionJob(one.task, one.model, network.pictures, fine_tune(one), lambda _: 0.0)
+    content = VARIANTS[variant]().convert(job)
     refuse_other_operators(content, variant)
     for old, new in zip(before, one.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
     file = tmp_path / "model.tflite"
     file.write_bytes(content)
-    keras_predictor = KerasPredictor(one.task.serving_model(one.model))
-    batches = evaluation_batches(one.store, one.task, TRAIN, len(pictures))
-    expected, found = (
-        evaluate_predictor(predictor, batches, one.task) for predictor in (keras_predictor, TFLitePredictor(file))
-    )
-    metric = one.task.metric
+    predictor, metric = TFLitePredictor(file), one.task.metric
+    found = evaluate_predictor(predictor, network.batches, one.task)
     assert metric.drop(expected.result()[metric.name], found.result()[metric.name]) <= 0.05
     assert found.agreement_with(expected) >= 0.95
     if VARIANTS[variant].same_function:
-        answers = TFLitePredictor(file)({IMAGE: pictures}), keras_predictor({IMAGE: pictures})
-        np.testing.assert_allclose(answers[0]["scores"], answers[1]["scores"], atol=1e-5)
+        answers = predictor({IMAGE: network.pictures})
+        np.testing.assert_allclose(answers["scores"], network.answers["scores"], atol=1e-5)
 
 
 @pytest.mark.parametrize("backbone", SIZES)
-def test_the_network_had_learned_something_to_lose(backbone: str, trained: Trained) -> None:
-    one = trained(backbone)
-    batches = evaluation_batches(one.store, one.task, TRAIN, 8)
-    predictor = KerasPredictor(one.task.serving_model(one.model))
-    assert evaluate_predictor(predictor, batches, one.task).result()[one.task.metric.name] >= 0.95
+def test_the_network_had_learned_something_to_lose(backbone: str, trained: Callable[[str], Trained]) -> None:
+    network = trained(backbone)
+    assert network.expected.result()[network.one.task.metric.name] >= 0.95
