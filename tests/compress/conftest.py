@@ -13,6 +13,7 @@ from models.backbones import SmallResNet
 from models.preprocess import PictureFormat
 from models.stack import keras, tf
 from pipeline.compress import Compression, CompressionJob
+from pipeline.predictors import KerasPredictor
 from pipeline.tasks import Classification, Regression
 
 SIZE = 16
@@ -150,6 +151,12 @@ def shared_models_stay_as_they_are(request: pytest.FixtureRequest) -> Iterator[N
     for name, model in models.items():
         for old, new in zip(before[name], model.get_weights(), strict=True):
             np.testing.assert_array_equal(old, new, f"{request.node.name} has changed the weights of {name}")
+
+
+@cache
+def predictor_of(job: CompressionJob) -> KerasPredictor:
+    """The trained model with its decoding, traced once."""
+    return KerasPredictor(job.task.serving_model(job.model))
 
 
 @cache

@@ -13,6 +13,7 @@ import numpy as np
 
 from models.stack import keras, tf
 from pipeline.compress import VARIANTS, CompressionJob
+from tests.collector import collect_less_often
 from tests.compress.conftest import CLASSES, SIZE, network, striped
 
 STEPS = {"epochs": 1, "learning_rate": 1e-2}
@@ -38,6 +39,7 @@ def main(folder: Path) -> None:
     from models.preprocess import PictureFormat
     from pipeline.tasks import Classification
 
+    collect_less_often()
     physical = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(physical, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -6,26 +6,24 @@ from pydantic import ValidationError
 
 from pipeline.compress.clustering import Clustered, WeightClustering
 from pipeline.compress.inspect import inspect_content
-from pipeline.compress.post_training import Float16, Float32, Int8
+from pipeline.compress.post_training import Float16, Int8
 from pipeline.compress.pruning import MagnitudePruning
 from pipeline.errors import ConfigError
-from pipeline.predictors import KerasPredictor
-from tests.compress.conftest import converted
+from tests.compress.conftest import converted, predictor_of
 from tests.compress.stored_kernels import most_values_of_a_channel, stored_kernels
 from tests.compress.test_post_training import answers
 
 
-@pytest.mark.parametrize("then", [Float32(), Int8()], ids=lambda then: then.kind)
-def test_the_file_holds_so_many_values(classifier_job, pictures, tmp_path, then) -> None:
+def test_the_file_holds_so_many_values(classifier_job, pictures, tmp_path) -> None:
     before = classifier_job.model.get_weights()
-    content = converted(Clustered(number_of_clusters=8, epochs=2, then=then), classifier_job)
+    content = converted(Clustered(number_of_clusters=8, epochs=2, then=Int8()), classifier_job)
     for old, new in zip(before, classifier_job.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     _, stem, *clustered, head = stored_kernels(content)
     assert max(map(most_values_of_a_channel, clustered)) <= 8
     assert min(map(most_values_of_a_channel, (stem, head))) > 8
     scores = answers(content, pictures, tmp_path)["scores"]
-    reference = KerasPredictor(classifier_job.task.serving_model(classifier_job.model))({"image": pictures})["scores"]
+    reference = predictor_of(classifier_job)({"image": pictures})["scores"]
     assert np.mean(scores.argmax(1) == reference.argmax(1)) >= 0.9
 
 

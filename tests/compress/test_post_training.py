@@ -13,8 +13,8 @@ from pipeline.compress.convert import tflite_file
 from pipeline.compress.inspect import TfliteFile, inspect_content
 from pipeline.compress.post_training import DynamicInt8, Float16, Float32, Float32FineTuned, Int8, Int16x8
 from pipeline.errors import ExportError
-from pipeline.predictors import KerasPredictor, TFLitePredictor
-from tests.compress.conftest import converted, job_of
+from pipeline.predictors import TFLitePredictor
+from tests.compress.conftest import converted, job_of, predictor_of
 
 
 def answers(content: bytes, pictures: np.ndarray, folder: Path) -> dict[str, np.ndarray]:
@@ -24,7 +24,7 @@ def answers(content: bytes, pictures: np.ndarray, folder: Path) -> dict[str, np.
 
 
 def expected(job: CompressionJob, pictures: np.ndarray) -> dict[str, np.ndarray]:
-    return KerasPredictor(job.task.serving_model(job.model))({"image": pictures})
+    return predictor_of(job)({"image": pictures})
 
 
 def interface(file: TfliteFile) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -80,7 +80,7 @@ def test_trained_model_is_left_as_it_is(classifier_job):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_model_of_mixed_precision(classification, classifier, pictures, labels, tmp_path, policy):
+def test_model_of_mixed_precision(classification, classifier, classifier_job, pictures, labels, tmp_path, policy):
     keras.mixed_precision.set_global_policy(policy)
     try:
         mixed = classification.build()
@@ -88,7 +88,7 @@ def test_model_of_mixed_precision(classification, classifier, pictures, labels, 
         keras.mixed_precision.set_global_policy("float32")
     mixed.set_weights(classifier.get_weights())
     job = job_of(classification, mixed, pictures, labels)
-    scores = KerasPredictor(classification.serving_model(classifier))({"image": pictures})["scores"]
+    scores = expected(classifier_job, pictures)["scores"]
     np.testing.assert_allclose(answers(Float32().convert(job), pictures, tmp_path)["scores"], scores, atol=1e-5)
     np.testing.assert_allclose(answers(Int8().convert(job), pictures, tmp_path)["scores"], scores, atol=0.05)
 

@@ -7,11 +7,10 @@ from pydantic import ValidationError
 from models.stack import keras, tf
 from pipeline.compress import CompressionJob
 from pipeline.compress.inspect import inspect_content
-from pipeline.compress.post_training import Float16, Float32, Int8
+from pipeline.compress.post_training import Float16, Int8
 from pipeline.compress.pruning import MagnitudePruning, Pruned, Pruned2Of4
 from pipeline.errors import ConfigError, ExportError
-from pipeline.predictors import KerasPredictor
-from tests.compress.conftest import converted
+from tests.compress.conftest import converted, predictor_of
 from tests.compress.stored_kernels import most_in_a_group_of_four, share_of_zeros, stored_kernels
 from tests.compress.test_post_training import answers
 
@@ -45,10 +44,9 @@ def test_the_shortest_training_reaches_the_sparsity(steps: int) -> None:
     assert 0.8 in schedule(steps, end=0.5, frequency=100)
 
 
-@pytest.mark.parametrize("then", [Float32(), Int8()], ids=lambda then: then.kind)
-def test_the_file_holds_the_zeros_asked_for(classifier_job, pictures, tmp_path, then) -> None:
+def test_the_file_holds_the_zeros_asked_for(classifier_job, pictures, tmp_path) -> None:
     before = classifier_job.model.get_weights()
-    content = converted(Pruned(sparsity=0.75, epochs=12, frequency=2, learning_rate=3e-3, then=then), classifier_job)
+    content = converted(Pruned(sparsity=0.75, epochs=12, frequency=2, learning_rate=3e-3, then=Int8()), classifier_job)
     for old, new in zip(before, classifier_job.model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     normalise, stem, *pruned, head = stored_kernels(content)
@@ -59,7 +57,7 @@ def test_the_file_holds_the_zeros_asked_for(classifier_job, pictures, tmp_path, 
     assert share_of_zeros(head) < 0.1
     assert np.count_nonzero(normalise) == 3  # a diagonal, as it was
     scores = answers(content, pictures, tmp_path)["scores"]
-    reference = KerasPredictor(classifier_job.task.serving_model(classifier_job.model))({"image": pictures})["scores"]
+    reference = predictor_of(classifier_job)({"image": pictures})["scores"]
     assert np.mean(scores.argmax(1) == reference.argmax(1)) >= 0.9
 
 
@@ -75,9 +73,8 @@ def test_all_kernels_where_none_is_kept(classifier_job) -> None:
     assert min(map(share_of_zeros, pruned)) >= 0.49
 
 
-@pytest.mark.parametrize("then", [Float16(), Int8()], ids=lambda then: then.kind)
-def test_two_of_four_along_the_input_channels(classifier_job, then) -> None:
-    kernels = stored_kernels(converted(Pruned2Of4(epochs=1, keep=("first",), then=then), classifier_job))
+def test_two_of_four_along_the_input_channels(classifier_job) -> None:
+    kernels = stored_kernels(converted(Pruned2Of4(epochs=1, keep=("first",), then=Int8()), classifier_job))
     _, stem, *pruned = kernels
     assert len(pruned) == 9  # the head too
     assert max(map(most_in_a_group_of_four, pruned)) == 2
