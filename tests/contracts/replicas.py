@@ -125,6 +125,7 @@ def after_one_step(job: TrainingJob, replicas: int) -> dict[str, np.ndarray]:
     batches = training.strategy.distribute_datasets_from_function(
         lambda _: job.learner.batches(job.task, equal_halves(job, replicas))
     )
+    training.fitted.run_eagerly = replicas == 1  # a single step is not worth tracing where it is only compared with
     training.fitted.fit(batches, steps_per_epoch=1, verbose=0)
     after = {f"after/{weight.name}": weight.numpy() for weight in training.fitted.trainable_weights}
     rest = {f"rest/{weight.name}": weight.numpy() for weight in training.fitted.non_trainable_weights}

@@ -46,7 +46,8 @@ def known(taught: Task, *models: keras.Model, transfers: Sequence[Any] = ALL, **
 
 def compiled(learner: Distillation, student: Task, model: keras.Model) -> keras.Model:
     fitted = learner.training_model(student, model)
-    fitted.compile(keras.optimizers.SGD(0.01), learner.losses(student), weighted_metrics=student.metrics())
+    losses, metrics = learner.losses(student), student.metrics()
+    fitted.compile(keras.optimizers.SGD(0.01), losses, weighted_metrics=metrics, run_eagerly=True)  # steps are few
     return fitted
 
 
