@@ -91,10 +91,10 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Road:
     return gone(folder, write_config(folder, "classification", DIGITS, side=8, channels=1))
 
 
-def require_whole(road: Road) -> None:
-    """All that a Run holds at its end is there, and the summary says so."""
+def require_whole(road: Road, *variants: str) -> None:
+    """All that a Run with these variants holds at its end is there, and the summary says so."""
     run, summary = road.run, road.summary
-    exported = {"float32": "float32.tflite", "int8": "int8.tflite"}
+    exported = {variant: f"{variant}.tflite" for variant in variants}
     assert sorted(path.name for path in run.tflite.iterdir()) == sorted(exported.values())
     files = (run.model, run.task, run.history, run.evaluation, run.contract, run.verification, run.report)
     assert all(file.stat().st_size for file in files)
@@ -110,7 +110,7 @@ def require_whole(road: Road) -> None:
 
 
 def test_a_classifier_from_digits_to_verified_files(digits: Road) -> None:
-    require_whole(digits)
+    require_whole(digits, "float32", "int8")
     assert (digits.summary.task, digits.summary.metric.name) == ("classification", "accuracy")
     assert sum(digits.summary.data.values()) == 1797
     assert digits.summary.variants["saved_model"].metrics["accuracy"] > 0.5  # of ten classes, after two epochs
@@ -125,9 +125,10 @@ def test_every_other_task_from_a_table_to_verified_files(
     table = write_table(tmp_path / "pictures", 64)
     config = write_config(tmp_path, kind, data_settings(table, TASKS[kind].label_field), 16, 3)
     # Determinism is switched on for a whole process, which other tests share here.
-    assert cli.execute(["run", config, "train.devices.deterministic=false", "--run", "first"]) == 0
+    settings = ("train.devices.deterministic=false", "compress.variants=[int8]")
+    assert cli.execute(["run", config, *settings, "--run", "first"]) == 0
     road = Road(tmp_path, config, Run(tmp_path / "first"), capsys.readouterr().out)
-    require_whole(road)
+    require_whole(road, "int8")
     assert (road.summary.task, road.summary.metric.name) == (kind, TASKS[kind].metric.name)
 
 
