@@ -84,8 +84,14 @@ def feature_levels(model: keras.Model) -> dict[str, str]:
 
 def level_tensors(model: keras.Model) -> dict[str, Tensor]:
     """Feature level -> the KerasTensor [B, H/stride, W/stride, F] of the model, finest first; none where it holds no
-    backbone of Convoy. Layers may be wrapped by tfmot."""
-    return {level: node.outputs for level, node in _level_nodes(model).items()}
+    backbone of Convoy. Layers may be wrapped by tfmot. Where the network sees each half of a picture by itself
+    (`models.siamese`), the halves' features stand one above the other, as the picture's."""
+    from models.siamese.layers import Stacked, Unstacked
+
+    tensors = {level: node.outputs for level, node in _level_nodes(model).items()}
+    if not any(isinstance(getattr(layer, "layer", layer), Unstacked) for layer in model.layers):
+        return tensors
+    return {level: Stacked(name=f"{level}_of_both")(features) for level, features in tensors.items()}
 
 
 def _level_nodes(model: keras.Model) -> dict[str, Node]:

@@ -12,7 +12,7 @@ from models.stack import keras
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
-OWN_LAYERS = ("models.layers", "models.activations", "models.detectors.layers")
+OWN_LAYERS = ("models.layers", "models.activations", "models.detectors.layers", "models.siamese.layers")
 
 
 def load(file: Path) -> keras.Model:

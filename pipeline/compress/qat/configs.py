@@ -22,6 +22,7 @@ from tensorflow_model_optimization.quantization.keras import quantizers
 from models.activations import HardSwish, StochasticDepth
 from models.detectors.layers import ColumnWeights, Propose, RowWeights
 from models.layers import AxisMaximum, AxisMean, Clip, MatrixProduct
+from models.siamese.layers import Stacked, Surroundings, Unstacked
 from models.stack import keras, tf
 from pipeline.compress.qat.layers import ChannelAffine, LogarithmFrom, UnitLength
 
@@ -159,6 +160,9 @@ TREATMENTS: dict[type[Layer], Treatment] = {
     _layers.Cropping2D: PASSING,
     _layers.Reshape: PASSING,
     _layers.Permute: PASSING,
+    Stacked: PASSING,
+    Surroundings: PASSING,
+    Unstacked: PASSING,
     _layers.Flatten: PASSING,
     _layers.Dropout: PASSING,
     _layers.SpatialDropout2D: PASSING,

@@ -1,0 +1,1 @@
+"""Siamese networks: where in a picture is what another picture shows."""
