@@ -83,9 +83,10 @@ class Config(Settings):
         return operations
 
     @model_validator(mode="after")
-    def _batches_can_be_mixed(self) -> Config:
+    def _operations_suit_batches_and_task(self) -> Config:
         try:
             check_groups(self.augment, self.train.batch_size // (self.train.devices.replicas or 1))
+            self.task.require_suited(self.augment)
         except ConfigError as error:
             raise _of_pydantic(error) from error
         return self

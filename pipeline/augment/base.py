@@ -83,6 +83,12 @@ class Augmentation(Settings):
     probability: float = Field(default=1.0, ge=0.0, le=1.0)
     """Share of the examples that are changed, drawn anew for each example and epoch."""
 
+    @property
+    def keeps_halves(self) -> bool:
+        """Whether a picture of two, one above the other, is one of the same two afterwards: nothing is moved, but to
+        mirror left and right, and nothing of another example comes in."""
+        return True
+
     def suited(self, fields: Collection[str]) -> Self:
         """This operation as it is right for examples that hold these fields; most are right for all.
 

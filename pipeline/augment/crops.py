@@ -84,6 +84,10 @@ class RandomResizedCrop(Augmentation):
 
     attempts: ClassVar[int] = 10
 
+    @property
+    def keeps_halves(self) -> bool:
+        return False
+
     @model_validator(mode="after")
     def _ranges(self) -> RandomResizedCrop:
         if not 0.0 < self.area[0] <= self.area[1] <= 1.0:

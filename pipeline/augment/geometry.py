@@ -60,6 +60,10 @@ class VerticalFlip(Flip):
     kind: Literal["vertical_flip"] = "vertical_flip"
     """Mirrors top and bottom."""
 
+    @property
+    def keeps_halves(self) -> bool:
+        return False
+
     def transform(self, draws: tf.Tensor, shape: PictureShape) -> Warp:
         return self.mirrored(draws, 1.0, -1.0, shape)
 
@@ -71,6 +75,10 @@ class GeometricOperation(PictureOperation, ABC):
     """What is seen where the moved picture does not reach; masks then hold 255 (does not count)."""
     min_visible: float = Field(default=MIN_VISIBLE, ge=0.0, le=1.0)
     """An object is left out where less than this share of its box stays in the picture."""
+
+    @property
+    def keeps_halves(self) -> bool:
+        return False
 
 
 class Rotation(GeometricOperation):

@@ -41,6 +41,10 @@ class Mixing(PictureOperation, ABC):
     needs: ClassVar[str | None] = None
     """The field without which it cannot work, if there is one."""
 
+    @property
+    def keeps_halves(self) -> bool:
+        return False
+
     def partners(self, draws: tf.Tensor) -> tf.Tensor:
         """The place in the batch of another example of each one's group, int32 [B]; draw 1 decides."""
         place = tf.range(tf.shape(draws)[0])

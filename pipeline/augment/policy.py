@@ -151,6 +151,10 @@ class Policy(GeometricOperation, ABC):
     fill: Fill = ConstantFill(value=128)
     """What is seen where the moved picture does not reach; masks then hold 255 (does not count)."""
 
+    @property
+    def keeps_halves(self) -> bool:
+        return not any(name in MOVES for name in self.operations)
+
     def drawn(self, draws: tf.Tensor, level: tf.Tensor, strengths: Strengths) -> tf.Tensor:
         """Amounts float32 [...,S,K] of the drawn operations, 0 for all others.
 

@@ -165,13 +165,14 @@ def training_batches(
 
     Raises:
         ConfigError: the batch does not split evenly over the replicas or into groups that are mixed, the data lacks
-            what an operation needs, the task has one size, the cache cannot be as asked for, or the service does not
-            answer.
+            what an operation needs, an operation does not suit the task, the task has one size, the cache cannot be as
+            asked for, or the service does not answer.
         DataError: there is no training example.
     """
     require_examples(store, TRAIN)
     check_shares(batch_size, input_context)
     several_sizes.check(task, settings)
+    task.require_suited(operations)
     check_groups(operations, batch_size // (input_context.num_replicas_in_sync if input_context else 1))
     check_fields(operations, store.info.fields)
     read = reading_of(store, task, operations, settings, batch_size, seed, first_step, input_context)

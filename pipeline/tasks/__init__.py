@@ -11,13 +11,26 @@ from pipeline.tasks.classification import Classification
 from pipeline.tasks.detection import Detection
 from pipeline.tasks.multi_label import MultiLabel
 from pipeline.tasks.regression import Regression
+from pipeline.tasks.single_object import SingleObjectTracking
 
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
     "detection": Detection,
     "multi_label": MultiLabel,
     "regression": Regression,
+    "single_object_tracking": SingleObjectTracking,
 }
-AnyTask = Annotated[Classification | Detection | MultiLabel | Regression, Field(discriminator="kind")]
+AnyTask = Annotated[
+    Classification | Detection | MultiLabel | Regression | SingleObjectTracking, Field(discriminator="kind")
+]
 
-__all__ = ["TASKS", "AnyTask", "Classification", "Detection", "MultiLabel", "Regression", "Task"]
+__all__ = [
+    "TASKS",
+    "AnyTask",
+    "Classification",
+    "Detection",
+    "MultiLabel",
+    "Regression",
+    "SingleObjectTracking",
+    "Task",
+]

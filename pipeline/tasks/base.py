@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import tf_keras as keras
 
     from models.detectors.base import FromAnchors
+    from pipeline.augment.base import Augmentation
 
 Tensors = Mapping[str, Any]
 Content = Literal["feature", "boxes", "categories", "scores", "count"]
@@ -212,6 +213,24 @@ class Task(Settings):
     def training_model(self, model: keras.Model) -> keras.Model:
         """The model that is fitted; another one where ground truth must enter the graph."""
         return model
+
+    def parts(self, model: keras.Model) -> dict[str, keras.Model]:
+        """What production calls one after the other in place of the whole network, by name; nothing by default.
+
+        Layers and weights are shared. Each part takes `image` and, by name, what parts before it give; the last one
+        gives the raw outputs.
+
+        Args:
+            model: as `build` makes it, or that `graphs.with_float_input`.
+        """
+        return {}
+
+    def part_pictures(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
+        """What of pictures [B,H,W,C] each of the `parts` sees, by its name."""
+        return {}
+
+    def require_suited(self, operations: Sequence[Augmentation]) -> None:
+        """Raises ConfigError where one of the operations would make pictures from which this cannot be learned."""
 
     def distillation_loss(self, student: Tensors, teacher: Tensors, temperature: float) -> tf.Tensor:
         """How far a student's raw outputs are from a teacher's, one value per example [B]; labels play no part.

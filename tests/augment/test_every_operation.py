@@ -21,6 +21,12 @@ from tests.augment.scenes import OBJECTS, empty, operations, put
 
 COUNT = 4
 KINDS = [kind for kind, operation in OPERATIONS.items() if issubclass(operation, PictureOperation)]
+TEARING = {
+    *("vertical_flip", "rotation", "translation", "shear", "zoom", "scale_jitter", "perspective", "elastic"),
+    *("random_crop", "random_resized_crop", "mix_up", "cut_mix", "mosaic", "copy_paste"),
+    *("rand_augment", "trivial_augment", "augmix"),
+}
+"""After these a picture of two, one above the other, is not one any more."""
 OF_OBJECTS = ("boxes", "corners", "points", "masks", "difficult")
 
 
@@ -73,8 +79,16 @@ def test_with_no_object_and_many(kind: str, channels: int) -> None:
         batch = examples(channels, objects)
         result = applied([OPERATIONS[kind](probability=1)], batch)
         assert_sound(result, batch)
+    if OPERATIONS[kind]().keeps_halves:
+        seen = result["classes"] >= 0
+        np.testing.assert_allclose(result["boxes"][seen][:, 1::2], batch["boxes"].numpy()[seen][:, 1::2], atol=1e-6)
     grey = channels == 1 and kind in ("saturation", "hue", "grayscale")
     assert grey or (result["image"] != batch["image"].numpy()).any()
+
+
+def test_what_moves_or_mixes_does_not_keep_halves() -> None:
+    assert {kind for kind, operation in OPERATIONS.items() if not operation().keeps_halves} == TEARING
+    assert RandAugment(operations=("contrast", "solarize")).keeps_halves
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipeline.data.example import BOXES, LABEL, LABELS, VALUE
+from pipeline.data.example import BOXES, LABEL, LABELS, TRACKS, VALUE
 
 COLOURS = ("red", "green", "blue")
 OBJECTS = "objects.csv"
@@ -22,7 +22,12 @@ SMALL: dict[str, dict[str, Any]] = {
         "detector": {"kind": "yolo", "head_depth": 1, "head_width": 8, "bins": 5},
         "suppression": {"kind": "class_wise", "most": 6, "candidates": 20, "least_score": 0.0},
         "threshold": 0.0,
-    }
+    },
+    "single_object_tracking": {
+        "picture": {"height": 44, "width": 22},
+        "network": {"stride": 2, "channels": 8, "template_cells": 3, "head_depth": 1},
+        "threshold": 0.0,
+    },
 }
 """Task -> settings without which it does not fit pictures of 16 pixels; a task that is not named here needs none."""
 COLUMNS_OF: dict[str, dict[str, Any]] = {
@@ -88,6 +93,8 @@ def source_of(table: Path, field: str) -> dict[str, Any]:
     """What reads a label field."""
     if field == BOXES:
         return {"kind": "csv_boxes", "path": str(table.with_name(OBJECTS))}
+    if field == TRACKS:
+        return {"kind": "template_pairs", "sources": [source_of(table, BOXES)], "side": 22, "pairs": 1, "absent": 0.0}
     return {"kind": "table", "path": str(table), **COLUMNS_OF[field]}
 
 

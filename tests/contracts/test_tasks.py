@@ -33,7 +33,6 @@ from tests.contracts.subjects import (
     BATCH,
     ONCE,
     PAIRS,
-    SIZE,
     TRAINED,
     Subject,
     gradients,
@@ -160,7 +159,8 @@ def test_encoding_has_fixed_shapes_inside_tf_data(one: Subject) -> None:
 
 def test_the_model_takes_uint8_pictures_and_names_its_outputs(plain: Subject) -> None:
     assert plain.model.input_names == [IMAGE]
-    assert (plain.model.inputs[0].dtype, tuple(plain.model.inputs[0].shape)) == (tf.uint8, (None, SIZE, SIZE, 3))
+    (image,) = plain.model.inputs
+    assert (image.dtype, tuple(image.shape)) == (tf.uint8, (None, *plain.task.picture.shape))
     assert all(output.dtype == tf.float32 for output in plain.model.outputs)
     assert not any(isinstance(layer, keras.Model) for layer in plain.model.layers)
 

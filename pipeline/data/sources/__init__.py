@@ -11,15 +11,29 @@ from pipeline.data.sources.coco import Coco
 from pipeline.data.sources.csv_boxes import CsvBoxes
 from pipeline.data.sources.digits import Digits
 from pipeline.data.sources.folders import ClassFolders
+from pipeline.data.sources.followed import FollowedSequences
 from pipeline.data.sources.idx import Idx
 from pipeline.data.sources.scenes import Scenes, SceneSequences
 from pipeline.data.sources.table import Table
+from pipeline.data.sources.template_pairs import TemplatePairs
 from pipeline.data.sources.tfds import Tfds
 from pipeline.data.sources.voc import PascalVoc
 from pipeline.data.sources.yolo import Yolo
 
 Source = Annotated[
-    ClassFolders | Table | Idx | Tfds | Digits | PascalVoc | Coco | Yolo | CsvBoxes | Scenes | SceneSequences,
+    ClassFolders
+    | Table
+    | Idx
+    | Tfds
+    | Digits
+    | PascalVoc
+    | Coco
+    | Yolo
+    | CsvBoxes
+    | Scenes
+    | SceneSequences
+    | FollowedSequences
+    | TemplatePairs,
     Field(discriminator="kind"),
 ]
 
@@ -35,6 +49,8 @@ SOURCES: dict[str, type[DataSource]] = {
     "csv_boxes": CsvBoxes,
     "scenes": Scenes,
     "scene_sequences": SceneSequences,
+    "followed_sequences": FollowedSequences,
+    "template_pairs": TemplatePairs,
 }
 
 __all__ = [
@@ -44,12 +60,14 @@ __all__ = [
     "CsvBoxes",
     "DataSource",
     "Digits",
+    "FollowedSequences",
     "Idx",
     "PascalVoc",
     "SceneSequences",
     "Scenes",
     "Source",
     "Table",
+    "TemplatePairs",
     "Tfds",
     "Yolo",
 ]

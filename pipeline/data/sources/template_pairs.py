@@ -1,0 +1,248 @@
+"""Pairs to learn single-object tracking from: an object as it looked once, and where it is in another picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Annotated, Any, Literal
+from uuid import uuid4
+
+import numpy as np
+from pydantic import Field
+
+from pipeline.data.example import MadePicture, RawExample, RawObject, content_of
+from pipeline.data.pictures import BadPicture, encoded_picture, picture_to_send
+from pipeline.data.recent_pictures import RECENT
+from pipeline.data.search_windows import Window, window_side
+from pipeline.data.sources.base import DataSource
+from pipeline.data.sources.coco import Coco
+from pipeline.data.sources.csv_boxes import CsvBoxes
+from pipeline.data.sources.followed import OBJECT, FollowedSequences
+from pipeline.data.sources.scenes import Scenes, SceneSequences
+from pipeline.data.sources.voc import PascalVoc
+from pipeline.data.sources.yolo import Yolo
+from pipeline.errors import DataError
+
+Generator = np.random.Generator
+PairedSource = Annotated[
+    FollowedSequences | SceneSequences | Scenes | PascalVoc | Coco | Yolo | CsvBoxes, Field(discriminator="kind")
+]
+
+LEAST_SIDE = 4.0
+"""Pixels of an object's shorter side below which nothing can be learned from it."""
+LEAST_VISIBLE = 0.6
+"""Share of an object that a template shows."""
+TRIES = 20
+"""To find a window without the object."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """An object in a picture.
+
+    Args:
+        frame: number of the picture in its sequence.
+        box: corners float64 [4] in pixels.
+    """
+
+    frame: int
+    example: RawExample
+    box: np.ndarray
+    visible: float
+
+
+@dataclass(frozen=True)
+class Track:
+    """The same object, in the order of the pictures.
+
+    Args:
+        name: unique in the data set.
+        split: of its pictures.
+        sights: at least one.
+        source: place of the source that it is from.
+    """
+
+    name: str
+    split: str | None
+    sights: Sequence[Sight]
+    source: int = 0
+
+
+class TemplatePairs(DataSource):
+    """Pairs of crops of one object, made of pictures with boxes: of two pictures of the same track in sequences; of one
+    picture, differently cut and lit, where there are no tracks."""
+
+    kind: Literal["template_pairs"] = "template_pairs"
+    """Pairs of crops of one object, for the task `single_object_tracking`."""
+    sources: tuple[PairedSource, ...] = Field(min_length=1)
+    """Where the pictures and boxes come from; of several, one after the other."""
+    side: int = Field(default=120, ge=16, le=1024)
+    """Of each of the two crops, in pixels; the task's picture is so wide, and twice as high."""
+    pairs: int = Field(default=20, ge=1)
+    """Of each object."""
+    max_apart: int = Field(default=30, ge=0)
+    """Pictures of a sequence that lie between the two at most."""
+    shift: float = Field(default=0.25, ge=0.0, le=0.4)
+    """How far from the middle of the search crop the object may be, as a share of the crop's side."""
+    scale: float = Field(default=0.25, ge=0.0, le=1.0)
+    """By how much the search crop may be larger or smaller than usual, as a logarithm."""
+    light: float = Field(default=0.2, ge=0.0, lt=1.0)
+    """By how much each crop may be brighter or darker, as a share."""
+    absent: float = Field(default=0.2, ge=0.0, lt=1.0)
+    """Share of the pairs whose search crop does not show the object: so the score falls where it is hidden."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Decides which pairs."""
+
+    def check(self) -> None:
+        for source in self.sources:
+            source.check()
+
+    def fingerprint(self) -> str:
+        return " ".join([self.model_dump_json(), *(source.fingerprint() for source in self.sources)])
+
+    def class_names(self) -> tuple[str, ...] | None:
+        return (OBJECT,)
+
+    def warnings(self) -> list[str]:
+        return [warning for source in self.sources for warning in source.warnings()]
+
+    def examples(self) -> Iterator[RawExample]:
+        generator, reading = np.random.default_rng(self.seed), uuid4().hex
+        for track in self._tracks():
+            yield from (self._pair(generator, track, number, reading) for number in range(self.pairs))
+
+    def _tracks(self) -> Iterator[Track]:
+        for place, source in enumerate(self.sources):
+            prefix = f"{place}/" if len(self.sources) > 1 else ""
+            for sequence, examples in groupby(source.examples(), lambda one: one.id.rpartition("/")[0]):
+                for track in tracks_of(sequence, list(examples)):
+                    yield replace(track, name=prefix + track.name, source=place)
+
+    def _pair(self, generator: Generator, track: Track, number: int, reading: str) -> RawExample:
+        template, search = self._two(generator, track)
+        window, shows = self._window(generator, search)
+        gains = generator.uniform(1 - self.light, 1 + self.light, 2)
+        crops = (
+            Crop(search.example.image, (reading, track.source, search.example.id), window, gains[0]),
+            Crop(
+                template.example.image,
+                (reading, track.source, template.example.id),
+                Window.around(template.box),
+                gains[1],
+            ),
+        )
+        x_min, y_min, x_max, y_max = np.clip(window.shares(search.box), 0, 1).tolist()
+        found = [RawObject(OBJECT, (x_min, y_min / 2, x_max, y_max / 2), track=1, unit="picture")] if shows else []
+        return RawExample(
+            id=f"{track.name}/{number:04}",
+            image=Pair(*crops, self.side),
+            split=track.split,
+            objects=found,
+            where=f"{search.example.where} (template: {template.example.where})",
+        )
+
+    def _two(self, generator: Generator, track: Track) -> tuple[Sight, Sight]:
+        """A template and another sight of the same object."""
+        clear = [one for one in track.sights if one.visible >= LEAST_VISIBLE]
+        template = clear[int(generator.integers(len(clear)))]
+        near = [one for one in track.sights if abs(one.frame - template.frame) <= self.max_apart]
+        return template, near[int(generator.integers(len(near)))]
+
+    def _window(self, generator: Generator, search: Sight) -> tuple[Window, bool]:
+        """Where the search crop is, and whether it shows the object."""
+        width, height = search.box[2:] - search.box[:2]
+        side = window_side(width, height) * float(np.exp(generator.uniform(-self.scale, self.scale)))
+        x, y = (search.box[:2] + search.box[2:]) / 2
+        if generator.random() < self.absent:
+            for step in generator.uniform(-1.5, 1.5, (TRIES, 2)) * side:
+                window = Window.at(x + step[0], y + step[1], side)
+                if not window.touches(search.box):
+                    return window, False
+        step = generator.uniform(-self.shift, self.shift, 2) * side
+        return Window.at(x + step[0], y + step[1], side), True
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of a picture.
+
+    Args:
+        image: as of `RawExample.image`.
+        key: of that picture, the same for the same one only.
+        gain: what brightness is multiplied by.
+    """
+
+    image: Any
+    key: tuple[str, int, str]
+    window: Window
+    gain: float
+
+    def pixels(self, side: int) -> np.ndarray:
+        """uint8 [side,side,3]."""
+        cut = self.window.cut(RECENT.pixels(self.key, self.image), side)
+        return np.clip(np.rint(cut * self.gain), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Pair(MadePicture):
+    """The search crop above the template crop, made when its bytes are asked for."""
+
+    search: Crop
+    template: Crop
+    side: int
+
+    def read_bytes(self) -> bytes:
+        both = [crop.pixels(self.side) for crop in (self.search, self.template)]
+        return encoded_picture(np.concatenate(both), lossy=True, change="encoded").data
+
+    @property
+    def about_bytes(self) -> int:
+        return self.side**2
+
+
+def tracks_of(sequence: str, examples: Sequence[RawExample]) -> list[Track]:
+    """The objects of the pictures of a sequence by their tracks; each by itself where it has none. Those that are never
+    well seen are left out.
+
+    Raises:
+        DataError: an object has no box.
+    """
+    sights: dict[str, list[Sight]] = {}
+    for frame, example in enumerate(examples):
+        for number, raw in enumerate(example.usable_objects):
+            if raw.difficult or raw.crowd:
+                continue
+            name = f"{sequence}/track {raw.track}" if raw.track else f"{example.id}/object {number}"
+            sights.setdefault(name, []).append(_sight(frame, example, raw))
+    large = {name: [one for one in seen if _least(one.box) >= LEAST_SIDE] for name, seen in sights.items()}
+    return [
+        Track(name, seen[0].example.split, seen)
+        for name, seen in large.items()
+        if any(one.visible >= LEAST_VISIBLE for one in seen)
+    ]
+
+
+def _sight(frame: int, example: RawExample, raw: RawObject) -> Sight:
+    if raw.box is None:
+        raise DataError(
+            f"{raw.where or example.where}: pairs are cut around boxes, but this object has none. Convert the data "
+            "with `convoy convert`."
+        )
+    box = np.array(raw.box, np.float64)
+    if raw.unit == "picture":
+        box = box * _size(example.image)
+    return Sight(frame, example, box, 1.0 if raw.visible is None else raw.visible)
+
+
+def _size(image: Any) -> np.ndarray:
+    """Width and height, twice; not a number where the picture cannot be read, which is told when it is stored."""
+    try:
+        picture = picture_to_send(content_of(image))
+    except (BadPicture, OSError):
+        return np.full(4, np.nan)
+    return np.array([picture.width, picture.height] * 2, np.float64)
+
+
+def _least(box: np.ndarray) -> float:
+    return float(np.min(box[2:] - box[:2]))
