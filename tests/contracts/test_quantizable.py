@@ -5,6 +5,7 @@ Those of backbones are in `test_backbone_families`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from models.graphs import with_float_input
 from models.pooling import POOLINGS
 from models.stack import keras
 from pipeline.tasks import Classification
+from tests.contracts.subjects import VARIETIES, store_for, task_class, tiny_task
 
 EXEMPT = {
     "ToFloat": "cut off before: files take pictures as they are",
@@ -48,15 +50,22 @@ def test_every_layer_of_a_head_is_known(pooling: str) -> None:
     assert unknown(network(backbone=backbone, picture={"height": 16, "width": 16}, head=head)) == set()
 
 
+@pytest.mark.parametrize("kind", VARIETIES)
+def test_every_layer_of_a_task_is_known(kind: str, table: Path) -> None:
+    task = tiny_task(kind, store_for(task_class(kind), table))
+    assert unknown(with_float_input(task.build())) == set()
+
+
 def test_every_layer_class_of_convoy_is_known() -> None:
     """Those that no test above happens to build, too."""
     from models import activations, layers
     from models.detectors import layers as of_detectors
+    from models.siamese import layers as of_pairs
     from pipeline.compress.qat import configs, simplify
 
     classes = {
         one
-        for module in (activations, layers, of_detectors)
+        for module in (activations, layers, of_detectors, of_pairs)
         for one in vars(module).values()
         if isinstance(one, type) and issubclass(one, keras.layers.Layer) and one.__module__ == module.__name__
     }
