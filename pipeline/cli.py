@@ -324,7 +324,7 @@ def data_service(
 # Imported here, so that `--help` lists their verbs after those above, in this order.
 from pipeline import cli_describe as cli_describe, cli_data as cli_data, cli_serving as cli_serving  # noqa: E402, I001
 from pipeline import cli_rollout as cli_rollout, cli_load as cli_load, cli_requests as cli_requests  # noqa: E402
-from pipeline import cli_track as cli_track  # noqa: E402
+from pipeline import cli_track as cli_track, cli_follow as cli_follow  # noqa: E402
 
 
 def execute(arguments: Sequence[str]) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from models.settings import Settings
 from pipeline import console
 from pipeline.command import verb
 from pipeline.console import terminal
@@ -15,8 +16,8 @@ from pipeline.opening import location
 
 if TYPE_CHECKING:
     from pipeline.tracking.frames import Problem
-    from pipeline.tracking.settings import TrackSettings
 
+Chosen = TypeVar("Chosen", bound=Settings)
 SHOWN = 5
 """Problems of a video in the terminal; --json has all."""
 
@@ -81,40 +82,42 @@ def track(
     from pipeline.tracking.detector import open_detector
     from pipeline.tracking.run import Asked
     from pipeline.tracking.run import track as tracked
+    from pipeline.tracking.settings import TrackSettings
 
-    chosen = _settings(settings or [])
+    chosen = chosen_settings(settings or [], TrackSettings, "track")
     asked = Asked(video, sequence, truth, draw, rate)
     with console.progress("track", "frames") as progress:
-        outcome = tracked(open_detector(model), asked, chosen, output or _folder(video), progress)
-    _warn(outcome.problems)
+        outcome = tracked(open_detector(model), asked, chosen, output or folder_of(video), progress)
+    warn_of(outcome.problems)
     terminal.answer({"model": str(model), **outcome.document}, _as_text(outcome.document))
     outcome.require_whole()
 
 
-def _settings(overrides: Sequence[str]) -> TrackSettings:
-    """TrackSettings from `KEY=VALUE`; ConfigError where one is wrong."""
+def chosen_settings(overrides: Sequence[str], kind: type[Chosen], verb: str) -> Chosen:
+    """Settings of a kind from `KEY=VALUE`, given to a verb; ConfigError where one is wrong."""
     from pydantic import ValidationError
 
     from pipeline import yaml_file
     from pipeline.config import explain
     from pipeline.errors import ConfigError
     from pipeline.setting_types import default_list, expand
-    from pipeline.tracking.settings import TrackSettings
 
-    document = yaml_file.Document({}, "track")
+    document = yaml_file.Document({}, verb)
     for text in overrides:
-        yaml_file.override(document, text, lambda place, data: default_list(place, data, TrackSettings))
+        yaml_file.override(document, text, lambda place, data: default_list(place, data, kind))
     try:
-        return TrackSettings.model_validate(expand(document.data, TrackSettings))
+        return kind.model_validate(expand(document.data, kind))
     except ValidationError as error:
-        raise ConfigError(explain(error, document, TrackSettings)) from error
+        raise ConfigError(explain(error, document, kind)) from error
 
 
-def _folder(video: Path) -> Path:
+def folder_of(video: Path) -> Path:
+    """Where the tracks of a video are written by default."""
     return Path("tracks") / (video.stem or "video")
 
 
-def _warn(problems: Sequence[Problem]) -> None:
+def warn_of(problems: Sequence[Problem]) -> None:
+    """Tells the first problems of a video."""
     for problem in problems[:SHOWN]:
         console.warn(str(problem))
     if len(problems) > SHOWN:
@@ -129,9 +132,10 @@ def _as_text(document: dict[str, Any]) -> str:
         f"{tracks['count']:,} tracks, each seen in {tracks['mean_frames']:.1f} frames on average: {kinds}",
     ]
     if found:
-        lines.append(", ".join(f"{name} {_shown(value)}" for name, value in found.items()))
+        lines.append(", ".join(f"{name} {shown(value)}" for name, value in found.items()))
     return "\n".join([*lines, *(f"{name}: {file}" for name, file in document["files"].items())])
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A score for people."""
     return "not defined" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

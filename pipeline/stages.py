@@ -303,7 +303,7 @@ def compression_job(config: Config, run: Run) -> CompressionJob:
 def export(config: Config, run: Run) -> None:
     """The model and its variants -> SavedModel, `.tflite` files with metadata, `contract.json`."""
     begin(config, run, "export")
-    from pipeline.export import anchored, contract, saved_model, tflite
+    from pipeline.export import anchored, contract, parts, saved_model, tflite
 
     store, task, model = open_store(run), load_task(run), load_model(run)
     variants = variant_files(config, run)
@@ -317,8 +317,11 @@ def export(config: Config, run: Run) -> None:
     files = {name: run.tflite / file.name for name, file in zip(variants, made, strict=True)}
     described = run.read_json(run.environment, "prepare")
     write_file(run.export / run.config.name, dump(config))
-    contract.write_contract(run.export, task, version, files, described)
-    console.say(f"export: {version} and {len(files)} TFLite files")
+    divided = parts.publish_parts(
+        task, model, run.export, lambda: calibration_pictures(config.compress.calibration, store, task)
+    )
+    contract.write_contract(run.export, task, version, files, described, divided)
+    console.say(f"export: {version} and {len(files)} TFLite files{f'; {divided}' if divided else ''}")
 
 
 def variant_files(config: Config, run: Run) -> dict[str, Path]:

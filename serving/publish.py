@@ -249,8 +249,9 @@ def _copy(export: Export, target: Path) -> None:
 
 def _own_contract(export: Export) -> dict[str, Any]:
     """The contract of this version alone: its paths are relative to the version's folder."""
+    kept = {name: value for name, value in export.contract.items() if name != "parts"}
     saved_model = {**export.contract["saved_model"], "path": "."}
-    return {**export.contract, "saved_model": saved_model, "tflite": {}, "checksums": dict(export.checksums)}
+    return {**kept, "saved_model": saved_model, "tflite": {}, "checksums": dict(export.checksums)}
 
 
 def _publication(export: Export) -> dict[str, Any]:

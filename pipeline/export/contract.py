@@ -19,6 +19,8 @@ from pipeline.files import write_file
 from pipeline.tasks.base import Meaning, Task
 
 FORMAT = 1
+SAVED_MODEL = "saved_model"
+"""The SavedModel's folder, of what is called in parts."""
 
 COLOURS = {
     1: "grey",
@@ -39,7 +41,12 @@ EXAMPLE_OUTPUTS = {
 
 
 def write_contract(
-    folder: Path, task: Task, saved_model: Path, tflite: Mapping[str, Path], environment: Mapping[str, Any]
+    folder: Path,
+    task: Task,
+    saved_model: Path,
+    tflite: Mapping[str, Path],
+    environment: Mapping[str, Any],
+    parts: Path | None = None,
 ) -> Path:
     """Writes `folder/contract.json` about the exported files, all of which lie under `folder`.
 
@@ -48,11 +55,12 @@ def write_contract(
         saved_model: one version's folder.
         tflite: variant -> file.
         environment: as `pipeline.environment` gives it: versions, git revision, seed, devices, host.
+        parts: the folder of what is called in parts, as `pipeline.export.parts` writes it, where there is one.
 
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    files = [*_files_in(saved_model), *tflite.values()]
+    files = [*_files_in(saved_model), *tflite.values(), *(_files_in(parts) if parts else [])]
     content = {
         "format": FORMAT,
         "task": task.model_dump(mode="json"),
@@ -62,12 +70,23 @@ def write_contract(
         "tflite": {
             name: {"path": _relative(file, folder), **describe_tflite(task, file)} for name, file in tflite.items()
         },
+        **({"parts": _parts(task, parts, folder)} if parts else {}),
         "environment": dict(environment),
         "checksums": {_relative(file, folder): checksum(file) for file in files},
     }
     path = folder / "contract.json"
     write_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return path
+
+
+def _parts(task: Task, parts: Path, folder: Path) -> dict[str, Any]:
+    """The same signatures are in each of the files."""
+    saved_model = parts / SAVED_MODEL
+    files = sorted(parts.glob("*.tflite"))
+    return {
+        "saved_model": {"path": _relative(saved_model, folder), "signatures": _signatures(task, saved_model)},
+        "tflite": {file.stem: {"path": _relative(file, folder)} for file in files},
+    }
 
 
 def preprocessing(task: Task) -> dict[str, Any]:

@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "pipeline.pictures_to_send",
             "pipeline.cli_requests",
             "pipeline.cli_track",
+            "pipeline.cli_follow",
             "pipeline.labelled_pictures",
             "pipeline.labelled_requests",
             "pipeline.predict_server",

@@ -1,0 +1,203 @@
+"""What following one object does: a video and a box in, its way out, scored where the truth is known."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.data import followed_boxes
+from pipeline.errors import ConfigError
+from pipeline.files import require_writable, write_file
+from pipeline.tracking import drawing, mot, single_scores
+from pipeline.tracking.follower import Followed, Follower, FollowSettings, SiameseNetwork
+from pipeline.tracking.frames import Frame, Reader, footage_at
+from pipeline.tracking.run import SUMMARY, TRACKS, Outcome
+from pipeline.tracking.tracker import CONFIRMED, Tracked
+
+if TYPE_CHECKING:
+    from pipeline.console import Progress
+
+NAMES = ("object",)
+"""What a drawn box is called."""
+Seen = Callable[[Frame, Followed], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be followed.
+
+    Args:
+        place: a video, or a folder of frames.
+        box: left, top, width, height of the object in the first frame, in pixels; where None, the truth's first.
+        truth: a file of boxes, see `pipeline.data.followed_boxes`.
+        draw: where the frames are drawn to; nowhere where None.
+        rate: frames a second of what is drawn; the video's own where None.
+    """
+
+    place: Path
+    box: tuple[float, float, float, float] | None = None
+    truth: Path | None = None
+    draw: Path | None = None
+    rate: float | None = None
+
+
+@dataclass
+class Way:
+    """Where the object was.
+
+    Args:
+        frames: number -> the object in that frame.
+        seconds: that following took, without reading and drawing.
+    """
+
+    frames: dict[int, Followed] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def boxes(self, count: int) -> np.ndarray:
+        """float64 [count,4], NaN where the object was lost or the frame could not be read."""
+        found = np.full((count, 4), np.nan)
+        for number, one in self.frames.items():
+            if not one.lost:
+                found[number - 1] = one.box
+        return found
+
+
+def follow(
+    network: SiameseNetwork, asked: Asked, settings: FollowSettings, output: Path, progress: Progress
+) -> Outcome:
+    """Follows an object and writes `tracks.csv` and `summary.json` to `output`, and the drawn frames where asked for.
+
+    Raises:
+        DataError: there is no video, no frame of it can be read, or the truth cannot be read.
+        ConfigError: no box is given, it is not within the frame, or nothing can be drawn to that place.
+        StorageError: the results cannot be written.
+    """
+    require_writable(output)
+    if asked.draw:
+        drawing.check_place(asked.draw, asked.place)
+    truth = followed_boxes.read(asked.truth) if asked.truth else None
+    reader, start = Reader(footage_at(asked.place)), _start(asked, truth)
+    way = _followed_and_drawn(network, reader, asked, settings, start, progress)
+    reader.require_some(asked.place)
+    document = _document(asked, settings, reader, way) | {"scores": _scores(truth, way, reader.count)}
+    seen = {number: _as_track(one) for number, one in way.frames.items() if not one.lost}
+    write_file(output / TRACKS, mot.as_text(seen))
+    document["files"] = {"tracks": str(output / TRACKS), "summary": str(output / SUMMARY)}
+    document["files"] |= {"drawn": str(asked.draw)} if asked.draw else {}
+    write_file(output / SUMMARY, json.dumps(document, indent=2, allow_nan=False) + "\n")
+    return Outcome(document, reader.problems)
+
+
+def way_of(
+    network: SiameseNetwork,
+    frames: Iterable[Frame],
+    settings: FollowSettings,
+    box: np.ndarray,
+    seen: Seen = lambda frame, followed: None,
+) -> Way:
+    """Follows an object through frames.
+
+    Args:
+        box: in the first frame that can be read, corners [4] in pixels.
+        seen: told of every frame that can be read.
+
+    Raises:
+        ConfigError: the box is not within that frame.
+    """
+    way, follower = Way(), None
+    for frame in frames:
+        began = time.perf_counter()
+        if follower is None:
+            if frame.pixels is None:
+                continue
+            follower = _begun(network, settings, frame.pixels, box)
+            followed = Followed(box, 1.0, lost=False)
+        else:
+            followed = follower.skip() if frame.pixels is None else follower.update(frame.pixels)
+        way.seconds += time.perf_counter() - began
+        way.frames[frame.number] = followed
+        if frame.pixels is not None:
+            seen(frame, followed)
+    return way
+
+
+def _begun(network: SiameseNetwork, settings: FollowSettings, pixels: np.ndarray, box: np.ndarray) -> Follower:
+    try:
+        return Follower(network, settings, pixels, box)
+    except ValueError as error:
+        raise ConfigError(f"The object cannot be followed: {error}. Give left,top,width,height in pixels.") from error
+
+
+def _start(asked: Asked, truth: np.ndarray | None) -> np.ndarray:
+    """Corners of the object in the first frame."""
+    if asked.box is not None:
+        left, top, width, height = asked.box
+        return np.array([left, top, left + width, top + height])
+    if truth is None or np.isnan(truth[0]).any():
+        raise ConfigError(
+            "Nothing says which object is to be followed. Give its box in the first frame, left,top,width,height in "
+            "pixels, or a file of true boxes whose first line has one."
+        )
+    return np.asarray(truth[0])
+
+
+def _followed_and_drawn(
+    network: SiameseNetwork,
+    reader: Reader,
+    asked: Asked,
+    settings: FollowSettings,
+    start: np.ndarray,
+    progress: Progress,
+) -> Way:
+    with ExitStack() as stack:
+        sink: drawing.Sink | None = None
+
+        def seen(frame: Frame, followed: Followed) -> None:
+            nonlocal sink
+            progress(frame.number, reader.declared)
+            if asked.draw and frame.pixels is not None:
+                # Not before the first frame: only then is it known how many there are in a second.
+                sink = sink or stack.enter_context(drawing.drawn_to(asked.draw, asked.rate or reader.rate))
+                sink.write(frame.number, drawing.annotated(frame.pixels, _as_track(followed), NAMES))
+
+        return way_of(network, reader, settings, start, seen)
+
+
+def _as_track(followed: Followed) -> Tracked:
+    """As one of many tracks; none while the object is lost."""
+    count = 0 if followed.lost else 1
+    return Tracked(
+        np.ones(count, np.int64),
+        followed.box[np.newaxis][:count],
+        np.zeros(count, np.int64),
+        np.full(count, followed.score),
+        np.full(count, CONFIRMED, np.int8),
+    )
+
+
+def _scores(truth: np.ndarray | None, way: Way, count: int) -> dict[str, Any] | None:
+    """Of the frames that both know of; None where no truth was given."""
+    if truth is None:
+        return None
+    known = min(len(truth), count)
+    return single_scores.scores(truth[:known], way.boxes(count)[:known])
+
+
+def _document(asked: Asked, settings: FollowSettings, reader: Reader, way: Way) -> dict[str, Any]:
+    height, width = reader.size
+    lost: Sequence[int] = [number for number, one in way.frames.items() if one.lost]
+    return {
+        "video": str(asked.place),
+        "frames": {"count": reader.count, "a_second": reader.rate, "width": width, "height": height},
+        "problems": [{**vars(problem)} for problem in reader.problems],
+        "lost": {"frames": len(lost), "first": lost[0] if lost else None},
+        "seconds": {"following": round(way.seconds, 3)},
+        "settings": settings.model_dump(mode="json"),
+    }

@@ -1,0 +1,177 @@
+"""A tracker's two signatures: each file answers as the network that was trained, and follows an object."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.preprocess import PictureFormat
+from models.stack import keras
+from pipeline import stages
+from pipeline.compress import flatbuffer
+from pipeline.errors import ConfigError, RunError
+from pipeline.export.contract import SAVED_MODEL, write_contract
+from pipeline.export.parts import FLOAT32, INT8, PARTS, publish_parts
+from pipeline.export.tflite import refuse_other_operators
+from pipeline.run import Run
+from pipeline.tasks import Classification, SingleObjectTracking
+from pipeline.tracking.follower import Follower, FollowSettings
+from pipeline.tracking.siamese import DividedNetwork, open_network
+
+SIDE = 44
+
+
+@pytest.fixture(scope="module")
+def task() -> SingleObjectTracking:
+    return SingleObjectTracking.model_validate(
+        {
+            "picture": {"height": 2 * SIDE, "width": SIDE},
+            "backbone": {"kind": "small_resnet", "depth": 6, "widths": [8, 8], "stem_stride": 2},
+            "network": {"stride": 4, "channels": 8, "template_cells": 3, "head_depth": 1},
+            "threshold": 0.0,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def pairs() -> np.ndarray:
+    blocks = np.random.default_rng(0).integers(0, 256, (6, 2 * SIDE // 4, SIDE // 4, 3), dtype=np.uint8)
+    return blocks.repeat(4, axis=1).repeat(4, axis=2)
+
+
+@pytest.fixture(scope="module")
+def run(task: SingleObjectTracking, pairs: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """With an exported tracker."""
+    run = Run(tmp_path_factory.mktemp("tracker"))
+    keras.utils.set_random_seed(4)
+    model = task.build()
+    stages.keep_model(run, model, task)
+    made = publish_parts(task, model, run.export, lambda: pairs)
+    assert made == run.export / PARTS
+    write_contract(run.export, task, made / SAVED_MODEL, {}, {}, made)
+    return run
+
+
+@pytest.fixture(scope="module")
+def expected(run: Run, task: SingleObjectTracking, pairs: np.ndarray) -> dict[str, np.ndarray]:
+    """What the whole network says of the pairs."""
+    from pipeline.predictors import trained_predictor
+
+    return trained_predictor(run)({"image": pairs})
+
+
+def answers(network: DividedNetwork, pairs: np.ndarray) -> dict[str, np.ndarray]:
+    rows = []
+    for pair in pairs:
+        template = network.template(pair[np.newaxis, SIDE:])
+        rows.append(network.search(pair[np.newaxis, :SIDE], template))
+    return {name: np.concatenate([row[place] for row in rows]) for place, name in enumerate(("scores", "boxes"))}
+
+
+def exported(run: Run, name: str) -> Path:
+    return run.export / PARTS / name
+
+
+@pytest.mark.parametrize("name", ["", SAVED_MODEL, FLOAT32])
+def test_a_file_answers_as_the_whole_network(
+    run: Run, expected: dict[str, np.ndarray], pairs: np.ndarray, name: str
+) -> None:
+    found = answers(open_network(exported(run, name) if name else run.path), pairs)
+    for key, values in expected.items():
+        np.testing.assert_allclose(found[key], values, rtol=1e-4, atol=1e-3)
+
+
+def test_int8_answers_nearly_the_same(run: Run, expected: dict[str, np.ndarray], pairs: np.ndarray) -> None:
+    found = answers(open_network(exported(run, INT8)), pairs)
+    for key, values in expected.items():
+        assert np.corrcoef(found[key].ravel(), values.ravel())[0, 1] > 0.95
+
+
+def test_several_windows_are_searched_at_once(run: Run, pairs: np.ndarray) -> None:
+    for place in (run.path, exported(run, FLOAT32)):
+        network = open_network(place)
+        template = network.template(pairs[:1, SIDE:])
+        together = network.search(pairs[:3, :SIDE], template)
+        one = network.search(pairs[2:3, :SIDE], template)
+        for all_of_them, last in zip(together, one, strict=True):
+            np.testing.assert_allclose(all_of_them[2:], last, rtol=1e-4, atol=1e-5)
+
+
+def test_tflite_files_hold_both_parts_of_builtin_operators_and_shared_weights(run: Run) -> None:
+    sizes = {}
+    for name in (FLOAT32, INT8):
+        content = exported(run, name).read_bytes()
+        refuse_other_operators(content, name)
+        model = flatbuffer.unpack(content)
+        assert [one.signatureKey.decode() for one in model.signatureDefs] == ["template", "search"]
+        sizes[name] = len(content)
+        codes = [flatbuffer.operator_name(code) for code in model.operatorCodes]
+        assert "BATCH_MATMUL" in codes
+    weights = 4 * open_model(run).count_params()
+    assert sizes[FLOAT32] < 1.5 * weights + 20_000  # the backbone once, not twice
+
+
+def open_model(run: Run) -> keras.Model:
+    from pipeline.trained import load_model
+
+    return load_model(run)
+
+
+def test_only_the_decoding_is_in_float_in_int8(run: Run) -> None:
+    model = flatbuffer.unpack(exported(run, INT8).read_bytes())
+    floats = {
+        flatbuffer.operator_name(model.operatorCodes[one.opcodeIndex])
+        for graph in model.subgraphs
+        for one in graph.operators
+        if all(graph.tensors[place].type == 0 for place in one.outputs)
+    }
+    assert not floats & {"CONV_2D", "DEPTHWISE_CONV_2D", "BATCH_MATMUL", "TRANSPOSE"}
+
+
+def test_an_exported_network_follows(run: Run) -> None:
+    network = open_network(exported(run, INT8))
+    pixels = np.random.default_rng(1).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    follower = Follower(network, FollowSettings(), pixels, np.array([30.0, 20.0, 42.0, 30.0]))
+    found = follower.update(pixels)
+    assert np.isfinite(found.box).all()
+    assert not found.lost  # the threshold is 0
+
+
+def test_the_contract_tells_of_the_parts(run: Run) -> None:
+    contract = json.loads((run.export / "contract.json").read_text(encoding="utf-8"))
+    parts = contract["parts"]
+    assert {name: one["path"] for name, one in parts["tflite"].items()} == {
+        "float32": "parts/float32.tflite",
+        "int8": "parts/int8.tflite",
+    }
+    signatures = parts["saved_model"]["signatures"]
+    assert {name: [one["name"] for one in signature["inputs"]] for name, signature in signatures.items()} == {
+        "search": ["image", "template"],
+        "template": ["image"],
+    }
+    assert [one["shape"] for one in signatures["template"]["inputs"]] == [[None, SIDE, SIDE, 3]]
+    assert {"parts/float32.tflite", "parts/int8.tflite", "parts/saved_model/saved_model.pb"} <= set(
+        contract["checksums"]
+    )
+
+
+def test_a_task_without_parts_publishes_none(tmp_path: Path) -> None:
+    task = Classification(class_names=("a", "b"), picture=PictureFormat(height=16, width=16))
+    assert publish_parts(task, task.build(), tmp_path, lambda: np.zeros(0)) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_models_and_places_are_refused(run: Run, tmp_path: Path) -> None:
+    other = Run(tmp_path / "other")
+    stages.write_task(other.task, Classification(class_names=("a", "b")))
+    with pytest.raises(ConfigError, match="'single_object_tracking'"):
+        open_network(other.path)
+    with pytest.raises(RunError, match="nothing to follow objects with"):
+        open_network(run.export)
+    broken = exported(run, "broken.tflite")
+    broken.write_bytes(b"no file")
+    with pytest.raises(RunError, match="LiteRT cannot follow"):
+        open_network(broken)
