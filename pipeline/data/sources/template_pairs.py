@@ -89,6 +89,8 @@ class TemplatePairs(DataSource):
     """By how much the search crop may be larger or smaller than usual, as a logarithm."""
     light: float = Field(default=0.2, ge=0.0, lt=1.0)
     """By how much each crop may be brighter or darker, as a share."""
+    turn: float = Field(default=15.0, ge=0.0, le=180.0)
+    """Degrees by which the template may be turned either way: objects that turn are then still the same."""
     absent: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Share of the pairs whose search crop does not show the object: so the score falls where it is hidden."""
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -123,14 +125,10 @@ class TemplatePairs(DataSource):
         template, search = self._two(generator, track)
         window, shows = self._window(generator, search)
         gains = generator.uniform(1 - self.light, 1 + self.light, 2)
+        origin, angle = (reading, track.source), generator.uniform(-self.turn, self.turn)
         crops = (
-            Crop(search.example.image, (reading, track.source, search.example.id), window, gains[0]),
-            Crop(
-                template.example.image,
-                (reading, track.source, template.example.id),
-                Window.around(template.box),
-                gains[1],
-            ),
+            Crop(search.example.image, (*origin, search.example.id), window, gains[0]),
+            Crop(template.example.image, (*origin, template.example.id), Window.around(template.box), gains[1], angle),
         )
         x_min, y_min, x_max, y_max = np.clip(window.shares(search.box), 0, 1).tolist()
         found = [RawObject(OBJECT, (x_min, y_min / 2, x_max, y_max / 2), track=1, unit="picture")] if shows else []
@@ -171,17 +169,19 @@ class Crop:
         image: as of `RawExample.image`.
         key: of that picture, the same for the same one only.
         gain: what brightness is multiplied by.
+        angle: degrees by which it is turned around its middle.
     """
 
     image: Any
     key: tuple[str, int, str]
     window: Window
     gain: float
+    angle: float = 0.0
 
     def pixels(self, side: int) -> np.ndarray:
         """uint8 [side,side,3]."""
         cut = self.window.cut(RECENT.pixels(self.key, self.image), side)
-        return np.clip(np.rint(cut * self.gain), 0, 255).astype(np.uint8)
+        return np.clip(np.rint(turned(cut, self.angle) * self.gain), 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,15 @@ class Pair(MadePicture):
     @property
     def about_bytes(self) -> int:
         return self.side**2
+
+
+def turned(pixels: np.ndarray, angle: float) -> np.ndarray:
+    """A square uint8 [S,S,3] turned around its middle by degrees; at the corners stands what is nearest to them."""
+    import cv2
+
+    side = len(pixels)
+    matrix = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), angle, 1.0)
+    return cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def tracks_of(sequence: str, examples: Sequence[RawExample]) -> list[Track]:

@@ -98,6 +98,17 @@ def test_each_crop_has_its_own_light(moving: FollowedSequences) -> None:
     assert min(ratios) < 0.8
 
 
+def test_the_template_alone_is_turned(moving: FollowedSequences) -> None:
+    def widths(half: int) -> np.ndarray:
+        seen = [np.nonzero(is_red(halves(one)[half]).any(axis=0))[0] for one in found]
+        return np.array([columns.max() + 1 - columns.min() for columns in seen])
+
+    found = pairs(moving, turn=45.0, absent=0.0, scale=0.0, shift=0.0, pairs=20)
+    assert widths(0).max() <= OBJECT + 1
+    assert widths(1).min() <= OBJECT + 2
+    assert widths(1).max() >= OBJECT * 1.3  # of a square turned by 45 degrees it is 1.41
+
+
 def test_the_seed_decides(moving: FollowedSequences) -> None:
     first, again, other = (pairs(moving, seed=seed, pairs=5) for seed in (1, 1, 2))
     assert [content_of(one.image) for one in first] == [content_of(one.image) for one in again]
