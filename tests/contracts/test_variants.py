@@ -44,7 +44,7 @@ class Network:
 NETWORKS = {
     "small_resnet": Network("classification", "small_resnet", 16),
     "mobilenet": Network("classification", "mobilenet", 32),
-    "pairs": Network("single_object_tracking", "small_resnet", 16, learned=0.5, agreement=0.85),
+    "pairs": Network("single_object_tracking", "small_resnet", 16, learned=0.5, agreement=0.75),
 }
 PARTS = ("float32_fine_tuned", "int8_qat", "pruned", "clustered", "pqat", "cqat")
 """What `pcqat` does one after the other; on the network for phones, where a training takes ten seconds, they are held
