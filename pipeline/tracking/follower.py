@@ -2,7 +2,8 @@
 windows around the place where the object was.
 
 The window's cosine, the penalty of changes and the smoothing of sizes are those of B. Li et al., "High performance
-visual tracking with Siamese region proposal network", 2018, section 4.3. While the object is lost, windows of the same
+visual tracking with Siamese region proposal network", 2018, section 4.3; how much they count is as its authors'
+successor sets it (SiamRPN++, 2019, its AlexNet). While the object is lost, windows of the same
 scale around the place where it was are searched as well, more and more of them, as in Z. Zhu et al., "Distractor-aware
 Siamese networks for visual object tracking" (DaSiamRPN), 2018, section 3.4.
 
@@ -47,11 +48,11 @@ class FollowSettings(Settings):
 
     least_score: float | None = Field(default=None, ge=0, le=1)
     """Score below which the object counts as hidden or gone; left out, the model's own `threshold`."""
-    near: float = Field(default=0.3, ge=0, lt=1)
+    near: float = Field(default=0.4, ge=0, lt=1)
     """How much a place counts for being near to where the object was, beside its score."""
-    steady: float = Field(default=0.1, ge=0)
+    steady: float = Field(default=0.16, ge=0)
     """How much a change of size and proportions takes from a score."""
-    smoothing: float = Field(default=0.5, gt=0, le=1)
+    smoothing: float = Field(default=0.3, gt=0, le=1)
     """The share that a new size has in the size of the box, where the score is 1."""
     update_every: int = Field(default=5, ge=1)
     """Frames between two updates of the template."""
