@@ -39,20 +39,28 @@ def said(answer: Mapping[str, Any]) -> Said:
         labels=tuple(str(one["label"]) for one in named),
         scores=tuple(float(one["score"]) for one in named if "score" in one),
         numbers=numbers if not named else {},
-        is_list=any(isinstance(value, list) for value in what.values()),
+        is_list=any(isinstance(value, list) and not _is_numbers(value) for value in what.values()),
     )
 
 
 def same_answer(one: Any, other: Any) -> bool:
-    """Whether two answers in plain values are the same: names exactly, numbers within 5 %, sets in any order."""
+    """Whether two answers in plain values are the same: names exactly, numbers within 5 %, sets in any order, a box
+    in its own."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         names = {*one, *other} - set(HOW_SURE)
         return all(name in one and name in other and same_answer(one[name], other[name]) for name in names)
     if isinstance(one, list) and isinstance(other, list):
+        if _is_numbers(one) and _is_numbers(other):
+            return len(one) == len(other) and all(map(same_answer, one, other))
         return len(one) == len(other) and all(any(same_answer(a, b) for b in other) for a in one)
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=SAME_NUMBER, abs_tol=1e-9)
     return bool(one == other)
+
+
+def _is_numbers(values: list[Any]) -> bool:
+    """Whether a list holds numbers, as a box does, and at least one."""
+    return bool(values) and all(isinstance(value, float) for value in values)
 
 
 def _named(answer: Any) -> Iterator[Mapping[str, Any]]:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from models.settings import Settings
 from pipeline import console
 from pipeline.command import verb
 from pipeline.console import terminal
 from pipeline.opening import location
 
 if TYPE_CHECKING:
+    from models.settings import Settings
     from pipeline.tracking.frames import Problem
 
-Chosen = TypeVar("Chosen", bound=Settings)
+Chosen = TypeVar("Chosen", bound="Settings")
 SHOWN = 5
 """Problems of a video in the terminal; --json has all."""
 

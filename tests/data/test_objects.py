@@ -161,6 +161,12 @@ class Trivial:
     def encode(self, example):
         return example, {"classes": example["classes"]}
 
+    def require_suited(self, operations):
+        assert operations == ()
+
+    def conditions(self, batch):
+        return {}
+
 
 def assert_unharmed(example: dict[str, np.ndarray], stored: dict[str, np.ndarray]) -> None:
     """As in the store; masks are decoded and of the model's size, with no value that was not there."""

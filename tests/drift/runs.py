@@ -21,6 +21,7 @@ from pipeline.data.requests.reader import RequestLog
 from pipeline.predictors import Predictor, trained_predictor
 from pipeline.run import Run
 from pipeline.tasks import TASKS
+from pipeline.trained import load_task
 from tests.contracts.tables import SMALL, data_settings, write_table
 from tests.data.requests.given import NOON, written
 
@@ -65,7 +66,9 @@ def changed(data: bytes, change: Change) -> bytes:
 
 def answered(run: Run, pictures: list[bytes]) -> Answers:
     """What the Run's model answers, [n, ...] by name."""
-    pixels = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB").resize((SIDE, SIDE))) for data in pictures]
+    fit = load_task(run).picture
+    size = fit.width, fit.height
+    pixels = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB").resize(size)) for data in pictures]
     return predictor_of(run)({"image": np.stack(pixels)})
 
 
@@ -95,7 +98,5 @@ def logged(
 
 
 def _of_signature(run: Run, predictions: Answers, signature: str) -> Answers:
-    from pipeline.trained import load_task
-
     given = load_task(run).example_signatures(predictions).get(signature, predictions)
     return {name: np.asarray(value) for name, value in given.items()}

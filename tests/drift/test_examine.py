@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from pipeline import stages
 from pipeline.data.requests.reader import Choice, RequestLog
 from pipeline.drift import DriftSettings, keep, picking
 from pipeline.drift.examine import Reference, compared
@@ -31,6 +32,7 @@ ANSWERS = {
     "detection": ["score", "classes in an answer", "class"],
     "multi_label": ["score", "classes in an answer", "class"],
     "regression": ["answer: x", "answer: millions"],
+    "single_object_tracking": ["answer: score"],
 }
 
 
@@ -56,14 +58,15 @@ def verdicts(report: DriftReport) -> dict[str, str]:
 def test_every_task(kind: str, runs: dict[str, Run], tmp_path: Path) -> None:
     run = runs[kind]
     alike = examined(run, logged(run, tmp_path / "alike"))
-    assert alike.agreement == 1 and alike.looked_at == alike.answered == alike.logged == 60
+    count = stages.open_store(run).info.num_examples["test"]
+    assert alike.agreement == 1 and alike.looked_at == alike.answered == alike.logged == count >= 60
     assert sorted(verdicts(alike)) == sorted([*LOOKS, *ANSWERS[kind], "novelty"])
     assert alike.missed == [] and "drifted" not in verdicts(alike).values()
     dark = examined(run, logged(run, tmp_path / "dark", darker))
     assert {name for name in LOOKS if verdicts(dark)[name] == "drifted"} >= {"brightness", "contrast", "sharpness"}
     assert {verdicts(dark)[name] for name in ("height", "width", "aspect")} <= {"alike", "too few"}
     measured = {one.measure: one for one in dark.measured}["brightness"]
-    assert measured.production == pytest.approx(measured.reference * 0.5, rel=0.03)
+    assert measured.production == pytest.approx(measured.reference * 0.5, rel=0.03, abs=1.0)
     with pytest.raises(VerificationError, match=r"has drifted from training: .*brightness: PSI"):
         dark.require_alike()
 

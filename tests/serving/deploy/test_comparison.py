@@ -103,6 +103,8 @@ def test_what_is_the_same_answer() -> None:
     assert same(TaskJudge(numbers), "values", (100.0,), (104.0,))
     assert not same(TaskJudge(numbers), "values", (100.0,), (106.0,))
     assert not same_answer({"label": "a"}, {"other": "a"})
+    assert same_answer({"box": [0.1, 0.5]}, {"box": [0.1, 0.51]})
+    assert not same_answer({"box": [0.1, 0.5]}, {"box": [0.5, 0.1]})
 
 
 @pytest.fixture(scope="module")
