@@ -106,7 +106,7 @@ def same_answers(task: Task, found: dict[str, np.ndarray], expected: dict[str, n
     found = dict(task.comparable(expected, found))
     for name, values in expected.items():
         assert found[name].dtype == values.dtype
-        np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=5e-5 * np.abs(values).max(), err_msg=name)
+        np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5 * np.abs(values).max(), err_msg=name)
 
 
 # ------------------------------------------------------------------------------------------------- settings, data
