@@ -258,11 +258,20 @@ def _default_text(info: FieldInfo) -> str | None:
 
 def _yaml(value: Any) -> str:
     if isinstance(value, BaseModel):
-        return kind_of(value) or "{...}"
+        return _settings_text(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_yaml, value))}]"
     words = {None: "empty", True: "true", False: "false"}
     return words[value] if value is None or isinstance(value, bool) else str(value) if value != "" else '""'
+
+
+def _settings_text(settings: BaseModel) -> str:
+    """A kind, with what is set of it where that is something: `{kind: int8, name: int8_percentile}`."""
+    kind = kind_of(settings)
+    changed = [name for name in type(settings).model_fields if name in settings.model_fields_set - {"kind"}]
+    if kind is None or not changed:
+        return kind or "{...}"
+    return f"{{kind: {kind}, {', '.join(f'{name}: {_yaml(getattr(settings, name))}' for name in changed)}}}"
 
 
 def _summary(settings: type[BaseModel]) -> str:

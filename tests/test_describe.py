@@ -41,6 +41,12 @@ def test_a_kind_lists_its_settings(path: str) -> None:
     assert setting(path, "kind")[0] == "rotation"
 
 
+def test_a_default_says_what_is_set_of_a_kind() -> None:
+    default = setting("compress.sweep", "variants")[1]
+    assert default is not None
+    assert "int8, {kind: int8, name: int8_percentile, range: percentile}, int8_selective" in default
+
+
 def test_a_single_setting() -> None:
     topic = describe("train.epochs", Config)
     assert [found.name for found in topic.settings] == ["epochs"]
