@@ -18,6 +18,7 @@ from pydantic import Field
 
 from models.settings import Settings
 from models.stack import keras, tf
+from pipeline.compress.base import SAVED_MODELS
 from pipeline.compress.inspect import TfliteFile, inspect_file, zipped_size
 from pipeline.compress.kernels import slow_operators
 from pipeline.data.example import IMAGE, REAL
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
     from pipeline.data.store import Store
     from pipeline.predictors import Predictor
 
-SAVED_MODEL = "saved_model"
-SAVED_MODEL_IMAGES = "saved_model_images"
+SAVED_MODEL, SAVED_MODEL_IMAGES = SAVED_MODELS
 
 
 class Limits(DropLimit):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
+from pydantic import field_validator
 
 from models.settings import Settings
 from pipeline.compress.calibration import MinMax, Ranges
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 
     from pipeline.learners.base import Learner
     from pipeline.tasks.base import Task
+
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+"""What variants may be called: they are folders and files of the Run."""
+SAVED_MODELS = ("saved_model", "saved_model_images")
+"""What `verify` calls the SavedModel, asked by pictures' bytes and by their pixels: no variant may be called so."""
 
 
 class FineTune(Protocol):
@@ -102,7 +109,17 @@ class Compression(Settings):
     """Whether its file computes exactly what the trained model does, but for the rounding of float32."""
 
     name: str | None = None
-    """Name of the variant in the Run, where one kind is wanted twice; by default its kind."""
+    """Name of the variant in the Run, where one kind is wanted twice; by default its kind. Letters, digits, `_`, `-`
+    and `.`: it is the name of a file."""
+
+    @field_validator("name")
+    @classmethod
+    def _can_be_a_file(cls, name: str | None) -> str | None:
+        if name is not None and not FILE_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot name a file: use letters, digits, `_`, `-` and `.`, as in int8_signed")
+        if name in SAVED_MODELS:
+            raise ValueError(f"{name!r} is what `verify` calls the SavedModel: choose another name")
+        return name
 
     @property
     def variant_name(self) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from models.stack import keras, tf
 from pipeline.compress import VARIANTS, CompressionJob, CompressSettings
+from pipeline.compress.base import SAVED_MODELS
 from pipeline.compress.calibration import Percentile
 from pipeline.compress.convert import tflite_file
 from pipeline.compress.inspect import TfliteFile, inspect_content
@@ -136,6 +137,18 @@ def test_names_of_variants_must_differ():
         CompressSettings(variants=(Int8(), Int8(input_output="int8")))
     settings = CompressSettings(variants=(Int8(), Int8(name="int8_signed", input_output="int8")))
     assert [variant.variant_name for variant in settings.variants] == ["int8", "int8_signed"]
+
+
+@pytest.mark.parametrize("name", ["../export", "a/b", "", ".hidden", "two words", "-v"])
+def test_the_name_of_a_variant_stays_inside_the_run(name):
+    with pytest.raises(ValueError, match="cannot name a file: use letters"):
+        CompressSettings.model_validate({"variants": [{"kind": "int8", "name": name}]})
+
+
+@pytest.mark.parametrize("name", SAVED_MODELS)
+def test_no_variant_takes_the_name_of_the_saved_model(name):
+    with pytest.raises(ValueError, match="what `verify` calls the SavedModel"):
+        CompressSettings.model_validate({"variants": [{"kind": "int8", "name": name}]})
 
 
 def test_list_of_variants_is_that_of_the_kinds():
