@@ -18,10 +18,12 @@ from pydantic import Field
 
 from models.settings import Settings
 from models.stack import keras, tf
+from pipeline import console
 from pipeline.compress.base import SAVED_MODELS
 from pipeline.compress.inspect import TfliteFile, inspect_file, zipped_size
 from pipeline.compress.kernels import slow_operators
 from pipeline.data.example import IMAGE, REAL
+from pipeline.errors import nearest
 from pipeline.evaluate import labels_of
 from pipeline.limits import DropLimit
 from pipeline.metrics.base import Evaluator
@@ -114,6 +116,7 @@ def verify_variants(
     total = store.info.num_examples[split]
     trained = Candidate(saved_model, KerasPredictor(task.serving_model(model)), task.evaluator())
     candidates = _candidates(task, saved_model, tflite, settings, exact)
+    warn_of_unused_limits(settings, candidates)
     questions = _questions(task, store, split, settings.batch_size)
     _ask_all(task, trained, candidates, questions, total, progress)
     sample = next(_questions(task, store, split, max(settings.parity_pictures, 1)))
@@ -128,6 +131,14 @@ def verify_variants(
         parity=parity,
         host={"description": host(), "threads": settings.threads, "runs": settings.latency_runs},
     )
+
+
+def warn_of_unused_limits(settings: VerifySettings, examined: Collection[str]) -> None:
+    """Says so where limits are set for something that is not there: a name that is mistyped would else count for
+    nothing, and its file be held to the general limits."""
+    for name in settings.variants:
+        if name not in examined:
+            console.warn(f"verify.variants has limits for {name!r}, which is not verified. {nearest(name, examined)}")
 
 
 class Judge:

@@ -29,7 +29,7 @@ from pipeline.export.tflite import publish_tflite
 from pipeline.tasks import Classification
 from pipeline.tasks.base import Metric
 from pipeline.verification import Differences, Verification
-from pipeline.verify import Limits, VerifySettings, verify_variants
+from pipeline.verify import Limits, VerifySettings, verify_variants, warn_of_unused_limits
 
 COLOURS = {"blue": (40, 60, 200), "green": (60, 190, 50), "red": (210, 50, 40)}
 SETTINGS = VerifySettings(batch_size=7, latency_runs=3, parity_pictures=10)
@@ -190,6 +190,14 @@ def test_limits_of_one_variant(shipped: Shipped) -> None:
     file = shipped.publish("int8", "lenient_int8", noise=10.0)
     lenient = SETTINGS.model_copy(update={"variants": {"int8": Limits(max_drop=1.0, min_agreement=0.0)}})
     assert verify(shipped, {"int8": file}, lenient).variants["int8"].blessed
+
+
+def test_limits_of_what_is_not_verified_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = SETTINGS.model_copy(update={"variants": {"int9": Limits(), "int8": Limits()}})
+    warn_of_unused_limits(settings, ["saved_model", "int8"])
+    message = " ".join(capsys.readouterr().err.split())
+    assert "verify.variants has limits for 'int9', which is not verified. Did you mean 'int8'?" in message
+    assert message.count("Warning") == 1
 
 
 def test_a_wrongly_prepared_picture_fails_parity(shipped: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
