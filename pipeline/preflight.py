@@ -68,6 +68,7 @@ def resolved_task(config: Config, run: Run) -> Task:
         fields=(config.task.label_field,),
         class_names=classes,
         value_names=values,
+        num_examples={TRAIN: len(classes)},
         class_counts={TRAIN: [1] * len(classes)},
         value_mean=(0.0,) * len(values),
         value_std=(1.0,) * len(values),

@@ -9,8 +9,11 @@ import pytest
 
 from models.stack import keras
 from pipeline.cli import execute
+from pipeline.config import loads
 from pipeline.errors import ExportError
-from pipeline.preflight import require_quantizable
+from pipeline.preflight import require_quantizable, resolved_task
+from pipeline.run import Run
+from pipeline.tasks import TASKS
 
 CONFIG = """
 data: {source: digits}
@@ -60,6 +63,12 @@ def test_a_layer_to_skip_that_does_not_exist_is_named(config, capsys):
 def test_check_and_sweep_exclude_each_other(config, capsys):
     assert execute(["compress", str(config), "--check", "--sweep"]) == 2
     assert "exclude each other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_the_task_is_known_before_its_data_is_prepared(kind, tmp_path):
+    config = loads(f"data: {{source: digits}}\ntask: {{kind: {kind}}}\n")
+    assert resolved_task(config, Run(tmp_path)).name == kind
 
 
 def test_a_refused_layer_is_in_the_table_and_an_error_behind_it():

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pipeline.metrics.single_object import SingleObjectEvaluator
 
 COLOURS = 3
-CLASS_NAMES = ("object",)
-"""Whatever is followed."""
 
 
 class SingleObjectTracking(Task):
@@ -48,6 +46,8 @@ class SingleObjectTracking(Task):
     that is not the one judged on."""
 
     label_field: ClassVar[str] = TRACKS
+    class_names: ClassVar[tuple[str, ...]] = ("object",)
+    """Whatever is followed: what its data calls every object."""
     metric: ClassVar[Metric] = Metric("mean_iou", "max")
 
     @model_validator(mode="after")
@@ -74,10 +74,11 @@ class SingleObjectTracking(Task):
             DataError: the data has no tracks, pictures with more than one object, or classes of objects.
         """
         self.require(info)
-        if info.max_objects > 1 or info.class_names != CLASS_NAMES:
+        if info.max_objects > 1 or info.class_names != self.class_names:
             raise DataError(
-                f"The task {self.name!r} learns from pairs with one object at most, of the class {CLASS_NAMES[0]!r}, "
-                f"but there are pictures with {info.max_objects}, of {', '.join(info.class_names)}. Wrap the source: "
+                f"The task {self.name!r} learns from pairs with one object at most, of the class "
+                f"{self.class_names[0]!r}, but there are pictures with {info.max_objects}, of "
+                f"{', '.join(info.class_names)}. Wrap the source: "
                 "data.source.kind=template_pairs, data.source.sources=[...]"
             )
         return self
