@@ -71,6 +71,16 @@ def test_the_task_is_known_before_its_data_is_prepared(kind, tmp_path):
     assert resolved_task(config, Run(tmp_path)).name == kind
 
 
+def test_all_that_becomes_simpler_layers_says_which():
+    from pipeline.compress.qat import simplify
+    from pipeline.compress.qat.check import table_of
+
+    image = keras.Input((8, 8, 3), name="image")
+    table = table_of(keras.Model(image, {"y": keras.layers.Activation("hard_sigmoid", name="y")(image)}))
+    assert table.rows[0].why == "becomes simpler layers: A factor and a shift, a ReLU6, and a sixth of it"
+    assert all(expand.__doc__ for expand in (*simplify.EXPANSIONS.values(), *simplify.ACTIVATIONS.values()))
+
+
 def test_a_refused_layer_is_in_the_table_and_an_error_behind_it():
     from pipeline.compress.qat.check import table_of
 

@@ -166,9 +166,10 @@ def swish(call: Call) -> Tensor:
 
 
 def hard_sigmoid(slope: float, shift: float) -> Expansion:
-    """slope * relu6((x + shift))."""
+    """relu6(slope * x + shift) / 6."""
 
     def expand(call: Call) -> Tensor:
+        """A factor and a shift, a ReLU6, and a sixth of it."""
         name, channels = call.layer.name, call.inputs.shape[-1]
         one, zero = np.ones(channels), np.zeros(channels)
         x = affine(call.inputs, f"{name}_shifted", one * slope, one * shift, trainable=False)
