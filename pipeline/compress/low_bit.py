@@ -163,11 +163,11 @@ def require_whole_blocks(network: keras.Model, blocks: Mapping[str, int | None])
     if wrong:
         listed = ", ".join(f"{name} ({size})" for name, size in list(wrong.items())[:5])
         fitting = int(np.gcd.reduce(list(sizes.values())))
+        fits = f"Blocks of {fitting} do: set the variant's `block` so" if fitting > 1 else "No block does for all"
         raise ExportError(
             f"Blocks of {next(filter(None, blocks.values()))} weights do not divide the weights of an output channel "
-            f"of {len(wrong)} layers: {listed}{' ...' if len(wrong) > 5 else ''}. Blocks of {fitting} divide all of "
-            "them. Set the variant's `block` so, name those layers in its `keep`, or leave `block` out for one scale "
-            "a channel."
+            f"of {len(wrong)} layers: {listed}{' ...' if len(wrong) > 5 else ''}. "
+            f"{fits}; or name those layers in its `keep`, or leave `block` out for one scale a channel."
         )
 
 

@@ -16,7 +16,7 @@ from models.stack import keras, tf
 from pipeline.compress import VARIANTS, CompressionJob, low_bit
 from pipeline.compress.inspect import inspect_content
 from pipeline.compress.int4 import Int4, Int4Qat
-from pipeline.compress.low_bit import best_steps
+from pipeline.compress.low_bit import best_steps, require_whole_blocks
 from pipeline.compress.post_training import Float32
 from pipeline.compress.shipping import fine_tuned
 from pipeline.errors import ConfigError, ExportError
@@ -205,6 +205,14 @@ def test_mistakes_are_named(classifier_job: CompressionJob) -> None:
         Int4(block=32, activations="int8")
     with pytest.raises(ValidationError, match="learning_rate"):
         Int4Qat(learning_rate=0)
+
+
+def test_where_no_block_divides_all_none_is_proposed() -> None:
+    image = keras.Input((4, 4, 3), name="image")
+    x = keras.layers.Conv2D(4, 1, name="three")(image)
+    network = keras.Model(image, keras.layers.Conv2D(2, 1, name="four")(x))
+    with pytest.raises(ExportError, match=r"of 1 layers: three \(3\)\. No block does for all; or name those layers"):
+        require_whole_blocks(network, {"three": 2, "four": 2})
 
 
 def test_they_are_reached_by_name() -> None:
