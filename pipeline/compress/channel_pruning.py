@@ -6,6 +6,7 @@ After Li et al. 2017, "Pruning Filters for Efficient ConvNets". Which channels s
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -106,9 +107,10 @@ class ChannelPruned(Compression):
     def _too_much(self, empty: Mapping[tuple[str, ...], list[int]]) -> str:
         makers, units = min(empty.items(), key=lambda item: len(item[1]))
         named = ", ".join(makers[:SHOWN]) + (" ..." if len(makers) > SHOWN else "")
+        most = math.floor(100 - 50 / len(units)) / 100  # rounded up, it would remove all of them again
         return (
             f"A ratio of {self.ratio} removes all {len(units)} channels of {named}: nothing gets through then. "
-            f"Use a ratio below {1 - 0.5 / len(units):.2f}, or name these layers in `keep`."
+            f"Use a ratio below {most}, or name these layers in `keep`."
         )
 
 
