@@ -32,6 +32,10 @@ class Bounds:
         """The size that counts."""
         return int(getattr(row, self.limits.size))
 
+    def size_words(self, row: Row) -> str:
+        """That size with its unit."""
+        return f"{self.size(row):,} {'bytes' if self.limits.size == 'bytes' else 'bytes zipped'}"
+
     def excesses(self, row: Row) -> dict[str, float]:
         """Limit that a made row misses -> by how much, as a share of it."""
         found = {
@@ -45,7 +49,7 @@ class Bounds:
         """The limits that a made row misses, in words; empty where it keeps all."""
         words = {
             "drop": f"drop {numbers.drop(row.drop, self.metric)} (limit {numbers.drop(self.drop, self.metric)})",
-            self.limits.size: f"{self.size(row):,} bytes (limit {self.limits.max_bytes or 0:,})",
+            self.limits.size: f"{self.size_words(row)} (limit {self.limits.max_bytes or 0:,})",
             "latency": f"{row.latency_ms or 0:.3g} ms (limit {self.limits.max_latency_ms or 0:.3g} ms)",
         }
         return ", ".join(words[name] for name in self.excesses(row))
@@ -127,8 +131,7 @@ PICKS: dict[str, Callable[[Sequence[Row], Bounds], Pick]] = {
 def _facts(row: Row, bounds: Bounds) -> str:
     kernels = f", {sum(row.slow_operators.values())} operators without fast kernel" if row.slow_operators else ""
     return (
-        f"{bounds.size(row):,} {'bytes' if bounds.limits.size == 'bytes' else 'bytes zipped'}, "
-        f"drop {numbers.drop(row.drop, bounds.metric)}, {row.latency_ms or 0:.3g} ms, "
+        f"{bounds.size_words(row)}, drop {numbers.drop(row.drop, bounds.metric)}, {row.latency_ms or 0:.3g} ms, "
         f"{row.float_ops} float operators{kernels}"
     )
 

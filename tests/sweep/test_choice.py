@@ -74,6 +74,9 @@ def test_the_size_that_counts_can_be_the_zipped_one() -> None:
     pruned = row("pruned", 1000, 0.0, 2.0, zipped_bytes=50)
     assert picks((*ROWS, pruned), size="zipped_bytes")["smallest"] == "pruned"
     assert picks((*ROWS, pruned))["smallest"] == "int4"
+    zipped = bounds(size="zipped_bytes", max_bytes=40)
+    assert zipped.misses(pruned) == "50 bytes zipped (limit 40)"
+    assert choose((pruned,), bounds(size="zipped_bytes")).picks["smallest"].why.count("50 bytes zipped, drop") == 1
 
 
 def test_the_closest_is_named_where_nothing_keeps_the_limits() -> None:
