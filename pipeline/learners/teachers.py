@@ -205,7 +205,7 @@ def described(place: str) -> Source:
     run = Run(path)
     files = [run.task, run.model] if run.model.is_file() else [contract_of(path), *_files(model_files(path))]
     size = sum(file.stat().st_size for file in files)
-    facts = [teacher.task.backbone.kind, *_score(run, teacher.task), f"{size / 1e6:.1f} MB"]
+    facts = [teacher.task.backbone.kind, *_score(run, teacher.task), f"{size / 1000:,.0f} KB"]
     return Source(", ".join(facts), _checksum(files))
 
 

@@ -152,7 +152,9 @@ def test_a_teacher_is_described_and_known_again(run: Run, tmp_path: Path) -> Non
     one, again = described(str(run.path)), described(str(run.path))
     assert one == again
     assert one.description.startswith("small_resnet, ")
-    assert "small_resnet" in described(str(run.tflite / "int8.tflite")).description
+    small = run.tflite / "int8.tflite"
+    held = (run.export / "contract.json").stat().st_size + small.stat().st_size
+    assert described(str(small)).description == f"small_resnet, {held / 1000:,.0f} KB"
     other = run_of(tmp_path / "other", wide(), seed=4)
     assert described(str(other.path)).checksum != one.checksum
     other.write_json(other.evaluation, {"accuracy": 0.91239})
