@@ -10,11 +10,15 @@ from pipeline.compress.judging import first_batches
 from pipeline.config import Config
 from pipeline.data.input import evaluation_split
 from pipeline.data.store import Store
+from pipeline.environment import installed
 from pipeline.latency import host
 from pipeline.run import Run
 from pipeline.sweep import choice, grid, keep
 from pipeline.sweep.rows import Row
 from pipeline.trained import load_task
+
+MAKERS = ("convoy", "tensorflow", "tensorflow-model-optimization", "ai-edge-litert")
+"""Packages that make the files, or run them."""
 
 
 def sweep(config: Config, run: Run) -> None:
@@ -65,4 +69,5 @@ def made_from(config: Config, run: Run) -> dict[str, Any]:
         "store": run.store.name,
         "calibration": config.compress.calibration.model_dump(mode="json"),
         "judged_pictures": config.compress.judged_pictures,
+        "versions": {name: installed(name) for name in MAKERS},
     }

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import sweep_stage
+from pipeline.config import load
 from pipeline.run import Run
 from tests.conftest import ROOT
 from tests.test_stages import convoy
@@ -77,3 +79,11 @@ def test_limits_that_nothing_meets_end_with_their_exit_code_and_the_closest(fold
     result = json.loads(Run(folder / "run").sweep_result.read_text(encoding="utf-8"))
     assert result["picks"] == {} and result["closest"]["name"] == "int8"
     assert before == {file: file.stat().st_mtime_ns for file in folder.rglob("model.tflite")} != {}
+
+
+def test_rows_of_another_tensorflow_are_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, run = load(folder / "sweep.yaml"), Run(folder / "run")
+    before = sweep_stage.made_from(config, run)
+    assert sweep_stage.made_from(config, run) == before
+    monkeypatch.setattr(sweep_stage, "installed", lambda name: "99" if name == "tensorflow" else "1")
+    assert sweep_stage.made_from(config, run) != before
