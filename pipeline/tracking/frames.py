@@ -29,6 +29,10 @@ MOT_FRAMES = "img1"
 FRAMES_OFF = 0.02
 """Share by which the number of frames that a file declares is not exact, where it follows from its duration."""
 
+COUNTED = ("PNG", "WEBP")
+"""Animated pictures that say at their beginning how many frames they have; a GIF ends with a byte instead."""
+GIF_END = b";"
+
 UNREADABLE = "no video that can be read: it is of another kind, or was cut off before what describes it was written"
 
 
@@ -55,10 +59,12 @@ class Footage(ABC):
     Attributes:
         rate: frames a second; None where nothing says it.
         declared: about how many frames there should be; None where nothing says it.
+        cut_off: whether it ended, once all frames were read, without what stands at an end.
     """
 
     rate: float | None = None
     declared: int | None = None
+    cut_off: bool = False
 
     @abstractmethod
     def frames(self) -> Iterator[Frame]:
@@ -119,12 +125,14 @@ class AnimatedPicture(Footage):
     def frames(self) -> Iterator[Frame]:
         from PIL import Image
 
+        content = io.BytesIO(self._file.read_bytes())
         try:
-            opened = Image.open(io.BytesIO(self._file.read_bytes()))
+            opened = Image.open(content)
         except Exception as error:  # Pillow's plug-ins raise whatever their parsers meet
             raise DataError(f"{self._file} cannot be read: {error}") from error
         milliseconds = opened.info.get("duration")
         self.rate = 1000 / milliseconds if milliseconds else None
+        self.declared = opened.n_frames if opened.format in COUNTED else None
         number = 0
         while _has_frame(opened, number):
             number += 1
@@ -132,6 +140,7 @@ class AnimatedPicture(Footage):
                 yield Frame(number, "", np.asarray(opened.convert("RGB")))
             except Exception as error:  # as above
                 yield Frame(number, "", None, str(error) or type(error).__name__)
+        self.cut_off = opened.format == "GIF" and content.getvalue()[: content.tell()][-1:] != GIF_END
 
 
 class VideoFile(Footage):
@@ -293,10 +302,11 @@ class Reader:
         for frame in self._footage.frames():
             self.count = frame.number
             yield self._checked(frame)
-        missing = (self._footage.declared or 0) - self.count
+        end, missing = Frame(self.count + 1, "", None), (self._footage.declared or 0) - self.count
         if missing > 0:
-            end = Frame(self.count + 1, "", None)
             self._tell("ends_early", end, f"the file ends here, though it says that it has {missing} more")
+        elif self._footage.cut_off:
+            self._tell("ends_early", end, "the file was cut off here")
 
     def _tell(self, kind: Kind, frame: Frame, reason: str) -> None:
         self.problems.append(Problem(kind, frame.number, frame.name, reason))

@@ -111,10 +111,31 @@ def test_a_gif_and_one_that_is_cut_short(tmp_path: Path) -> None:
     (tmp_path / "cut.gif").write_bytes(data[: len(data) // 2])
     reader, frames = read(tmp_path / "cut.gif")
     assert 2 <= sum(one.pixels is not None for one in frames) <= 4
-    assert [one.kind for one in reader.problems] == ["broken"]
+    assert [one.kind for one in reader.problems] == ["broken", "ends_early"]
+    assert str(reader.problems[-1]) == f"frame {len(frames) + 1}: the file was cut off here"
     (tmp_path / "no.gif").write_bytes(b"GIF89a")
     with pytest.raises(DataError, match=r"no\.gif cannot be read"):
         read(tmp_path / "no.gif")
+
+
+@pytest.mark.parametrize(
+    ("name", "end", "left", "says"),
+    [
+        ("a.gif", b";", 3, "the file was cut off here"),
+        ("a.png", b"\0\0\0\x1afcTL", 2, "the file ends here, though it says that it has 1 more"),
+    ],
+)
+def test_animated_pictures_that_end_between_two_frames(
+    tmp_path: Path, name: str, end: bytes, left: int, says: str
+) -> None:
+    pictures = [Image.effect_noise((WIDTH, HEIGHT), 64) for _ in range(3)]
+    pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:], duration=50)
+    assert read(tmp_path / name)[0].problems == []
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: data.rindex(end)])
+    reader, frames = read(tmp_path / name)
+    assert [(one.kind, one.frame, one.reason) for one in reader.problems] == [("ends_early", left + 1, says)]
+    assert len(frames) == left
 
 
 def test_a_video(tmp_path: Path) -> None:
