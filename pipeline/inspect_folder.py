@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.example import RawExample, RawObject
-from pipeline.data.sources import SOURCES, ClassFolders, DataSource, Idx
+from pipeline.data.sources import SOURCES, ClassFolders, DataSource, FollowedSequences, Idx
 from pipeline.data.sources.base import existing_folder, files_below, is_picture, natural_order, shortened
 from pipeline.data.sources.idx import PICTURES_FILE
 from pipeline.data.sources.recognise import candidates
@@ -26,6 +26,8 @@ FEW = 5
 """Fewer pictures or objects of a class than this are worth a word."""
 TASKS = {"objects": "detection", "label": "classification", "labels": "multi_label", "value": "regression"}
 """What an example holds -> the task that learns it; the first counts."""
+TASK_OF_SOURCE = {"followed_sequences": "single_object_tracking"}
+"""Where it is not what the examples hold that decides."""
 FORMATS = {
     "folders": "class folders",
     "table": "a table",
@@ -34,6 +36,7 @@ FORMATS = {
     "coco": "COCO's JSON",
     "yolo": "YOLO's text files",
     "csv_boxes": "a CSV of boxes",
+    "followed_sequences": "sequences in which one object is followed",
 }
 OTHER_TASKS = {"images", "masks", "labels", "annotations", "imagesets", "jpegimages", "groundtruth"}
 """Folder names that speak of detection or segmentation, not of classes; compared without case."""
@@ -73,6 +76,11 @@ class Survey:
     def size(self) -> tuple[int, int]:
         """Median (height, width) in pixels."""
         return int(median(height for height, _ in self.sizes)), int(median(width for _, width in self.sizes))
+
+    @property
+    def channels(self) -> int:
+        """1 where all pictures that were opened are grey, else 3."""
+        return 1 if self.grey == len(self.sizes) else 3
 
 
 @dataclass(frozen=True)
@@ -127,8 +135,9 @@ def inspect(path: Path) -> Found:
     survey = _survey(source.examples())
     if not survey.sizes:
         raise DataError(f"{path}: none of the pictures can be opened, such as {shortened(survey.unreadable, 2)}.")
-    problems = (*_problems(survey), *_absent(survey, source), *source.warnings(), *reasons)
-    return Found(path, source, _task(survey, path), survey, tuple(alternatives), problems)
+    problems = (*_problems(survey), *_absent(survey, source), *_shared(survey, source), *source.warnings(), *reasons)
+    task = TASK_OF_SOURCE.get(source_kind(source)) or _task(survey, path)
+    return Found(path, source, task, survey, tuple(alternatives), problems)
 
 
 def source_kind(source: DataSource) -> str:
@@ -140,7 +149,7 @@ def _recognise(path: Path) -> tuple[DataSource, list[tuple[str, str]], list[str]
     """How to read it, other ways, and why it is not data with boxes where something there looks like that."""
     place = path if path.is_file() else _without_wrapping(existing_folder(path, "FOLDER"))
     reasons = list[str]()
-    for settings in candidates(place):
+    for settings in (*candidates(place), *_followed(place)):
         source = SOURCES[settings["kind"]].model_validate(settings)
         try:
             _require_objects(source)
@@ -153,6 +162,12 @@ def _recognise(path: Path) -> tuple[DataSource, list[tuple[str, str]], list[str]
         return whole, alternatives, reasons
     except DataError as error:
         raise DataError("\n".join([str(error), *reasons])) from error
+
+
+def _followed(place: Path) -> Iterator[dict[str, Any]]:
+    """As which source a folder is to be read in which one object is followed through videos."""
+    if place.is_dir() and FollowedSequences(path=place).sequences():
+        yield {"kind": "followed_sequences", "path": place}
 
 
 def _require_objects(source: DataSource) -> None:
@@ -294,6 +309,16 @@ def _absent(survey: Survey, source: DataSource) -> list[str]:
     """Classes that the data names and that no picture shows."""
     absent = [name for name in source.class_names() or () if survey.labels and name not in survey.labels]
     return [f"{len(absent)} classes have no {survey.counted}: {shortened(absent)}."] if absent else []
+
+
+def _shared(survey: Survey, source: DataSource) -> list[str]:
+    """Where figures would be of what was learned from."""
+    if not isinstance(source, FollowedSequences) or set(survey.splits) != {None}:
+        return []
+    return [
+        "training, validation and test would be of the same videos, and their figures too good: put the sequences into "
+        "folders `train`, `validation` and `test`."
+    ]
 
 
 def _counts(path: Path, source: DataSource, survey: Survey) -> str:

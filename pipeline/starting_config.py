@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import yaml_file
+from pipeline.data.sources import DataSource, FollowedSequences
+from pipeline.data.sources.followed import frames_of
 from pipeline.errors import ConfigError
 from pipeline.files import write_file
 from pipeline.inspect_folder import Found, Survey, source_kind
@@ -31,6 +33,7 @@ class Choice:
         pictures: how many pictures to train on in all, as a measure of the length.
         fit: a YAML line of `task.picture`.
         network: YAML lines of the task behind the backbone's kind.
+        channels: of the model's picture; None for those of the data.
         batch: the largest batch.
         optimizer: YAML lines of `train` behind the batch.
     """
@@ -42,6 +45,7 @@ class Choice:
     pictures: int
     fit: tuple[str, ...] = ()
     network: tuple[str, ...] = ()
+    channels: int | None = None
     batch: int = 64
     optimizer: tuple[str, ...] = (
         "  optimizer: adam         # `convoy describe train.optimizer` lists the others",
@@ -99,7 +103,22 @@ def _objects(survey: Survey) -> Choice:
     )
 
 
-CHOICES = {"detection": _objects}
+def _pairs(survey: Survey) -> Choice:
+    """For pairs of crops around what is followed."""
+    return Choice(
+        2 * CROP,
+        CROP,
+        ("small_resnet", "small and quick; both crops go through it"),
+        PAIRS_AUGMENT,
+        10_000,
+        network=SMALL_TRACKER,
+        channels=3,
+        batch=16,
+        optimizer=STEADY,
+    )
+
+
+CHOICES = {"detection": _objects, "single_object_tracking": _pairs}
 """Task -> what to begin with; whole pictures elsewhere."""
 YOLO = "    kind: yolo            # no anchors; retinanet, ssd, faster_rcnn have some, which `convoy anchors` fits"
 LETTERBOX = ("    fit: letterbox        # grey bars instead of other proportions",)
@@ -123,6 +142,11 @@ DETECTOR: tuple[str, ...] = (
     "  detector:",
     YOLO,
 )
+CROP = 120
+"""Side of each crop of a pair, in pixels."""
+PAIRS_A_FRAME = 4
+MOST_PAIRS = 40_000
+SMALL_TRACKER: tuple[str, ...] = ("    stem_stride: 2", "    depth: 8", "    widths: [16, 32, 64]")
 STEADY = (
     "  optimizer:              # `convoy describe train.optimizer` lists the others",
     "    kind: adamw",
@@ -142,6 +166,12 @@ augment:
     probability: 0.5
   - kind: brightness
     amount: 0.2"""
+
+PAIRS_AUGMENT = """# Random changes of the pairs; places and sizes vary by `shift` and `scale` of the source.
+augment:
+  - kind: horizontal_flip
+    probability: 0.5
+  - kind: colour_jitter"""
 
 SMALL_AUGMENT = """# Random changes of the training pictures.
 # Add `- kind: horizontal_flip` where a mirrored picture means the same (not for digits or text).
@@ -171,9 +201,7 @@ def _head(found: Found, target: Path) -> str:
 
 
 def _data(found: Found) -> str:
-    kind = source_kind(found.source)
-    given = {"kind": kind, **found.source.model_dump(mode="json", exclude_unset=True, exclude={"kind"})}
-    lines = ["data:", "  source:", *(f"    {key}: {_scalar(value)}" for key, value in given.items())]
+    lines = ["data:", "  source:", *(f"    {line}" for line in _source(found.source))]
     lines += [f"    # instead: {line}    # {meaning}" for line, meaning in found.alternatives]
     if set(found.survey.splits) == {None}:
         lines += ["  splits:                 # the data names no splits: these shares are drawn, class by class"]
@@ -186,21 +214,46 @@ def _data(found: Found) -> str:
     return "\n".join(lines)
 
 
+def _source(source: DataSource) -> list[str]:
+    """The lines of `data.source`."""
+    given = {"kind": source_kind(source), **source.model_dump(mode="json", exclude_unset=True, exclude={"kind"})}
+    if isinstance(source, FollowedSequences):
+        return _pairs_of(source, given)
+    return [f"{key}: {_scalar(value)}" for key, value in given.items()]
+
+
+def _pairs_of(source: FollowedSequences, given: dict[str, Any]) -> list[str]:
+    """The lines of the source that cuts pairs out of videos."""
+    sequences = source.sequences()
+    frames = sum(len(frames_of(file)) for file in sequences)
+    pairs = max(1, min(PAIRS_A_FRAME * frames, MOST_PAIRS) // len(sequences))
+    return [
+        "kind: template_pairs     # pairs of crops around what is followed",
+        "sources:",
+        f"  - {_scalar(given)}",
+        "  # A tracker is to follow anything, so it should see many objects: videos that are drawn here add some, and",
+        "  # bring a validation and a test split whose videos are not those of the training.",
+        "  # - {kind: scene_sequences, train: 150, validation: 12, test: 12, frames: 24}",
+        f"side: {CROP}",
+        f"pairs: {pairs}               # of each object",
+    ]
+
+
 def _task(found: Found, choice: Choice) -> str:
     kind, meaning = choice.backbone
-    grey = found.survey.grey == len(found.survey.sizes)
+    channels = choice.channels or found.survey.channels
     lines = [
         "task:",
         f"  kind: {found.task}",
         "  picture:                # every picture is brought to this size",
         f"    height: {choice.height}",
         f"    width: {choice.width}",
-        f"    channels: {1 if grey else 3}           # {'grey' if grey else 'colour'}",
+        f"    channels: {channels}           # {'grey' if channels == 1 else 'colour'}",
         *choice.fit,
         "  backbone:",
         f"    kind: {kind}    # {meaning}",
     ]
-    if choice.backbone[0] != "small_resnet" and not grey:
+    if choice.backbone[0] != "small_resnet" and channels == 3:
         lines.append("    # weights: imagenet   # pretrained, downloaded once: for few pictures; see train.transfer")
     lines += choice.network
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from pipeline.inspect_folder import inspect
 from tests.data.sources.test_coco import annotation as coco_annotation
 from tests.data.sources.test_coco import coco, content
 from tests.data.sources.test_csv_boxes import table as boxes_table
+from tests.data.sources.test_followed import sequence
 from tests.data.sources.test_voc import voc
 from tests.data.sources.test_yolo import BOX, yolo
 from tests.test_inspect_folder import class_folders, picture, table
@@ -106,6 +107,31 @@ def test_odd_things_about_objects(tmp_path: Path) -> None:
     assert "look like detection" not in problems
 
 
+def test_videos_in_which_one_object_is_followed(tmp_path: Path) -> None:
+    sequence(tmp_path / "bag", "1,2,13,14\n" * 3)
+    sequence(tmp_path / "cup", "nan,nan,nan,nan\n5,6,17,18\n", frames=2, pictures="img1")
+    (tmp_path / "bag" / "meta.json").write_text("{}")
+    found = inspect(tmp_path)
+    assert (found.task, found.survey.count, found.survey.labels) == ("single_object_tracking", 5, {"object": 4})
+    assert found.as_document()["source"] == {"kind": "followed_sequences", "path": str(tmp_path)}
+    assert "5 pictures in sequences in which one object is followed" in found.as_text()
+    assert any("of the same videos" in problem for problem in found.problems)
+    config = written(tmp_path)
+    store = prepare(config.data, tmp_path / "store")
+    assert sum(store.info.num_examples.values()) == 2 * 10  # four pairs a frame, as many of each object
+    config.task.resolve(store.info)
+
+
+def test_grey_videos_are_followed_in_colour_by_their_own_splits(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        folder = sequence(tmp_path / split / "bag", "1,2,13,14\n", frames=1)
+        Image.new("L", (40, 30)).save(folder / "10.png")
+    found = inspect(tmp_path)
+    assert found.survey.channels == 1
+    assert not any("of the same videos" in problem for problem in found.problems)
+    assert written(tmp_path).task.picture.shape == (240, 120, 3)
+
+
 def test_class_folders_stay_class_folders(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "pets")
     (root / "config.yaml").write_text("data: {source: {kind: folders, path: .}}\ntrain: {epochs: 3}\n")
@@ -163,3 +189,10 @@ def test_real_data(convoy_data: Path, name: str, kind: str, objects: int, classe
     assert (found.task, found.source.model_dump()["kind"]) == ("detection", kind)
     assert (sum(found.survey.labels.values()), len(found.survey.labels)) == (objects, classes)
     assert written(convoy_data / name).task.picture.shape == (480, 640, 3)
+
+
+def test_a_real_video(convoy_data: Path) -> None:
+    found = inspect(convoy_data / "vot_bag")
+    assert (found.task, found.survey.count) == ("single_object_tracking", 196)
+    (source,) = written(convoy_data / "vot_bag").data.source.model_dump()["sources"]
+    assert (source["kind"], source["path"]) == ("followed_sequences", convoy_data / "vot_bag")

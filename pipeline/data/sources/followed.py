@@ -39,7 +39,7 @@ class FollowedSequences(DataSource):
     `train`, `validation` and `test` at the top are the splits."""
 
     def check(self) -> None:
-        if not self._files():
+        if not self.sequences():
             raise DataError(
                 f"data.source.path: there is no {' or '.join(followed_boxes.FILE_NAMES)} in {self.path} or below. Give "
                 "the folder of sequences, each with its file of boxes beside its frames."
@@ -50,14 +50,24 @@ class FollowedSequences(DataSource):
 
     def examples(self) -> Iterator[RawExample]:
         root = existing_folder(self.path, "data.source.path")
-        for file in self._files():
+        for file in self.sequences():
             yield from _sequence(root, file)
 
     def fingerprint(self) -> str:
-        files = [one for file in self._files() for one in (file, *frames_of(file))]
+        files = [one for file in self.sequences() for one in (file, *frames_of(file))]
         return fingerprint_of(files, self.model_dump_json())
 
-    def _files(self) -> list[Path]:
+    def warnings(self) -> list[str]:
+        """Sequences of which boxes or frames are left over."""
+        found = ((file, len(frames_of(file)), len(followed_boxes.read(file))) for file in self.sequences())
+        return [
+            f"{file} has boxes for {boxes} frames, but there are {frames}: the rest is passed over."
+            for file, frames, boxes in found
+            if frames != boxes
+        ]
+
+    def sequences(self) -> list[Path]:
+        """The file of boxes of each."""
         root = existing_folder(self.path, "data.source.path")
         return [file for file in files_below(root) if file.name in followed_boxes.FILE_NAMES]
 
@@ -71,7 +81,7 @@ def frames_of(file: Path) -> list[Path]:
 
 
 def _sequence(root: Path, file: Path) -> Iterator[RawExample]:
-    """The frames with their boxes; frames behind the last box are without one."""
+    """The frames with their boxes, as far as there are both."""
     boxes, frames = followed_boxes.read(file), frames_of(file)
     if not frames:
         raise DataError(f"No frames lie beside {file}, nor in {', '.join(filter(None, FRAME_FOLDERS))} there.")

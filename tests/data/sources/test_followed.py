@@ -62,6 +62,18 @@ def test_the_folder_of_one_sequence_may_be_given(tmp_path: Path) -> None:
     assert [one.id for one in FollowedSequences(path=tmp_path / "bag").examples()] == ["bag/10.png"]
 
 
+def test_frames_or_boxes_that_are_left_over_are_told(tmp_path: Path) -> None:
+    sequence(tmp_path / "early", "1,2,3,4\n" * 3, frames=2)
+    sequence(tmp_path / "late", "1,2,3,4\n" * 2, frames=4)
+    sequence(tmp_path / "right", "1,2,3,4\n" * 3)
+    source = FollowedSequences(path=tmp_path)
+    assert [one.rpartition("/groundtruth.txt ")[2] for one in source.warnings()] == [
+        "has boxes for 3 frames, but there are 2: the rest is passed over.",
+        "has boxes for 2 frames, but there are 4: the rest is passed over.",
+    ]
+    assert len(list(source.examples())) == 2 + 2 + 3
+
+
 def test_a_folder_without_boxes_or_frames_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no groundtruth\.txt"):
         FollowedSequences(path=tmp_path).check()
