@@ -56,7 +56,7 @@ def convert(
     reader = _source(source, given, overrides or [])
     with console.progress("convert") as progress:
         result = conversion.convert(reader, to, target, pictures=pictures, outlines=outlines, progress=progress)
-    for sentence in conversion.lost_in_words(sorted(result.lost.items()), to):
+    for sentence in [*reader.warnings(), *conversion.lost_in_words(sorted(result.lost.items()), to)]:
         console.warn(sentence)
     for where, reason in result.left_out[:SHOWN]:
         console.warn(f"left out: {where}: {reason}")

@@ -21,6 +21,7 @@ from tests.data.pictures import encoded, noise, write
 from tests.data.sources.test_coco import SQUARE, coco, content
 from tests.data.sources.test_coco import annotation as coco_annotation
 from tests.data.sources.test_voc import annotation, element, voc
+from tests.data.sources.test_yolo import yolo
 
 ROUNDING = 1e-3  # pixels
 
@@ -197,6 +198,15 @@ def test_whole_or_not_at_all(given: PascalVoc, tmp_path: Path, kind: str) -> Non
 def test_nothing_is_written_over(given: PascalVoc) -> None:
     with pytest.raises(ConfigError, match="is there already"):
         convert(given, "yolo", given.path)
+
+
+def test_what_a_source_passes_over_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = yolo(tmp_path / "pets")
+    (root / "labels" / "train" / "1.txt").rename(root / "labels" / "train" / "9.txt")
+    assert execute(["convert", str(root), str(tmp_path / "coco"), "--to", "coco"]) == 0
+    said = capsys.readouterr().err
+    assert "Warning: 1 pictures without a file of labels were taken for background" in said
+    assert "Warning: 1 files of labels were passed over" in said
 
 
 def test_from_the_command_line(given: PascalVoc, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
