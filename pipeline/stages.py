@@ -80,11 +80,11 @@ def prepare(config: Config, run: Run) -> None:
     task = config.task.resolve(store.info)
     config.learner.check(task)
     ownership.require_same_data(run, store.path)
-    quarantine = store.quarantine()
-    place = run.reference(store.path)
-    run.write_json(run.data, {"store": place, "info": asdict(store.info), "quarantine": len(quarantine)})
+    left_out, place = len(store.quarantine()), run.reference(store.path)
+    run.write_json(run.data, {"store": place, "info": asdict(store.info), "quarantine": left_out})
     counts = ", ".join(f"{count} {split}" for split, count in store.info.num_examples.items())
-    console.say(f"prepare: {counts}; {len(task.output_names)} outputs; {len(quarantine)} pictures left out")
+    names = f"{len(task.output_names)} outputs; " if task.output_names else ""  # a tracker's have none
+    console.say(f"prepare: {counts}; {names}{left_out} pictures left out")
 
 
 # ---------------------------------------------------------------------------------------------------- train
