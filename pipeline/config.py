@@ -83,10 +83,12 @@ class Config(Settings):
         return operations
 
     @model_validator(mode="after")
-    def _operations_suit_batches_and_task(self) -> Config:
+    def _parts_suit_each_other(self) -> Config:
         try:
             check_groups(self.augment, self.train.batch_size // (self.train.devices.replicas or 1))
             self.task.require_suited(self.augment)
+            if self.export.anchored:
+                self.task.anchored()
         except ConfigError as error:
             raise _of_pydantic(error) from error
         return self

@@ -69,6 +69,7 @@ def predict(
         ConfigError: several views of a picture, and a task that answers for the whole of it.
         DataError: a file does not exist, or a folder holds no picture.
     """
+    from pipeline.export.anchored_reader import answering
     from pipeline.mirror import fetched
     from pipeline.predictors import open_predictor
     from pipeline.trained import model_files, task_of
@@ -76,7 +77,7 @@ def predict(
     with fetched(model) as local:
         task = task_of(local)
         pictures = [read(file, regions or MissingRegions(), stored_picture) for file in all_files(files)]
-        predictor = open_predictor(model_files(local))
+        predictor = answering(task, local, open_predictor(model_files(local)))
     readable = [index for index, (_, data, _) in enumerate(pictures) if data]
     asking = Asking(predictor, task, views or Whole())
     answers = {

@@ -315,13 +315,12 @@ def export(config: Config, run: Run) -> None:
             anchored.publish_variants(task, model, variants, folder)
         version = saved_model.export_saved_model(task, model, run.saved_model, pictures, config.export)
     files = {name: run.tflite / file.name for name, file in zip(variants, made, strict=True)}
-    described = run.read_json(run.environment, "prepare")
     write_file(run.export / run.config.name, dump(config))
-    divided = parts.publish_parts(
-        task, model, run.export, lambda: calibration_pictures(config.compress.calibration, store, task)
-    )
-    contract.write_contract(run.export, task, version, files, described, divided)
-    console.say(f"export: {version} and {len(files)} TFLite files{f'; {divided}' if divided else ''}")
+    shown = config.compress.calibration
+    divided = parts.publish_parts(task, model, run.export, lambda: calibration_pictures(shown, store, task))
+    contract.write_contract(run.export, task, version, files, run.read_json(run.environment, "prepare"), divided)
+    count = len(config.export.names(files))
+    console.say(f"export: {version} and {count} TFLite files{f'; {divided}' if divided else ''}")
 
 
 def variant_files(config: Config, run: Run) -> dict[str, Path]:
@@ -344,9 +343,10 @@ def verify(config: Config, run: Run) -> None:
     from pipeline.verify import verify_variants
 
     store, task = open_store(run), load_task(run)
-    files = {name: run.require(run.tflite / f"{name}.tflite", "export") for name in variant_files(config, run)}
+    names = config.export.names(variant_files(config, run))
+    files = {name: run.require(run.tflite / f"{name}.tflite", "export") for name in names}
     exported = versions(run.require(run.saved_model, "export"))
-    exact = [variant.variant_name for variant in config.compress.variants if variant.same_function]
+    exact = config.export.names([one.variant_name for one in config.compress.variants if one.same_function])
     with console.progress("verify") as progress:
         found = verify_variants(
             task, load_model(run), store, exported[max(exported)], files, config.verify, progress, exact

@@ -105,8 +105,8 @@ def verify_variants(
         task: resolved.
         model: trained.
         saved_model: one version's folder.
-        tflite: variant -> file with metadata.
-        exact: variants that should compute exactly as the trained model does; they are held to `exact_difference`.
+        tflite: variant -> file with metadata; an anchored one is answered for by `export.anchored_reader`.
+        exact: files that should compute exactly as the trained model does; they are held to `exact_difference`.
     """
     from pipeline.data.input import evaluation_split
     from pipeline.latency import host
@@ -199,6 +199,7 @@ class Judge:
 def _candidates(
     task: Task, saved_model: Path, tflite: Mapping[str, Path], settings: VerifySettings, exact: Collection[str]
 ) -> dict[str, Candidate]:
+    from pipeline.export.anchored_reader import answering
     from pipeline.predictors import SavedModelPredictor, TFLitePredictor
 
     by_bytes = SavedModelPredictor(saved_model, "serving_default")
@@ -208,8 +209,10 @@ def _candidates(
         SAVED_MODEL_IMAGES: Candidate(saved_model, by_pixels, task.evaluator()),
     }
     for name, file in tflite.items():
-        predictor = TFLitePredictor(file, settings.threads, workers=os.cpu_count() or 1)
-        candidates[name] = Candidate(file, predictor, task.evaluator(), inspect_file(file), name in exact)
+        network = TFLitePredictor(file, settings.threads, workers=os.cpu_count() or 1)
+        candidates[name] = Candidate(
+            file, answering(task, file, network), task.evaluator(), inspect_file(file), name in exact
+        )
     return candidates
 
 

@@ -114,6 +114,15 @@ def test_a_mistake_in_an_override_names_the_override() -> None:
     assert problem(BASE, "train.optmizer=sgd").startswith("override 'train.optmizer=sgd': there is no setting")
 
 
+def test_files_for_runtimes_that_know_anchors_are_refused_before_any_training() -> None:
+    detector = "data: {source: scenes}\ntask: {kind: detection, detector: DETECTOR}\nexport:\n  anchored: true\n"
+    assert loads(detector.replace("DETECTOR", "retinanet")).export.anchored
+    assert problem(detector.replace("DETECTOR", "yolo")).startswith(
+        "test.yaml:4: `export.anchored` needs a detector with anchors"
+    )
+    assert "the task 'classification' has none" in problem(BASE, "export.anchored=true")
+
+
 def test_load_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(BASE + "seed: x\n", encoding="utf-8")

@@ -38,6 +38,9 @@ TINY: dict[str, Any] = {
     "verify": {"latency_runs": 3, "limits": {"max_drop": 0.2, "max_increase": 0.5, "min_agreement": 0.5}},
 }
 DIGITS = {"source": "digits", "splits": {"validation": 0.1, "test": 0.2}}
+ANCHORED = ("task.detector={kind: retinanet, head_depth: 0}", "export.anchored=true")
+MORE = {"detection": (ANCHORED, ("int8", "int8_anchored"))}
+"""Of some tasks: more settings, and the files that come of them."""
 NETWORK = {"kind": "small_resnet", "depth": 6, "widths": [16, 16]}
 
 
@@ -125,10 +128,15 @@ def test_every_other_task_from_a_table_to_verified_files(
     table = write_table(tmp_path / "pictures", 64)
     config = write_config(tmp_path, kind, data_settings(table, TASKS[kind].label_field), 16, 3)
     # Determinism is switched on for a whole process, which other tests share here.
-    settings = ("train.devices.deterministic=false", "compress.variants=[int8]")
+    more, files = MORE.get(kind, ((), ("int8",)))
+    settings = ("train.devices.deterministic=false", "compress.variants=[int8]", *more)
     assert cli.execute(["run", config, *settings, "--run", "first"]) == 0
-    road = Road(tmp_path, config, Run(tmp_path / "first"), capsys.readouterr().out)
-    require_whole(road, "int8")
+    said = capsys.readouterr()
+    assert f"/saved_model/1 and {len(files)} TFLite files" in said.err
+    assert "; 0 outputs" not in said.err
+    road = Road(tmp_path, config, Run(tmp_path / "first"), said.out)
+    require_whole(road, *files)
+    assert {f"tflite/{file}.tflite" for file in files} <= json.loads(road.run.contract.read_text())["checksums"].keys()
     assert (road.summary.task, road.summary.metric.name) == (kind, TASKS[kind].metric.name)
 
 

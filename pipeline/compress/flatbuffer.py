@@ -187,22 +187,42 @@ def without_detours(content: bytes) -> bytes:
 def without_tail(content: bytes, tail: bytes) -> bytes:
     """What `join` made with `tail`, or that file changed since, without it: gives what `tail` takes, by its names."""
     model, other = unpack(content), unpack(tail)
-    graph, tail_graph = model.subgraphs[0], other.subgraphs[0]
-    first = len(graph.operators) - len(tail_graph.operators)
-    # The tail's operators have kept their order, so that what they read shows which tensor is which of its inputs.
-    places = {
-        theirs: int(ours)
-        for joined, operator in zip(graph.operators[first:], tail_graph.operators, strict=True)
-        for ours, theirs in zip(joined.inputs, operator.inputs, strict=True)
-    }
+    graph, places = model.subgraphs[0], _places_of_tail(model, other)
+    of_tail = {places[index] for index in _sources(other.subgraphs[0]) if index in places}
     entries = other.signatureDefs[0].inputs
     for entry in entries:
-        entry.tensorIndex = places[entry.tensorIndex]
-    graph.operators = graph.operators[:first]
+        entry.tensorIndex = places[int(entry.tensorIndex)]
+    graph.operators = [operator for operator in graph.operators if of_tail.isdisjoint(operator.outputs)]
     graph.outputs = [entry.tensorIndex for entry in entries]
     model.signatureDefs[0].outputs = entries
     _drop_unused_tensors(model)
     return pack(model)
+
+
+def _places_of_tail(model: Any, tail: Any) -> dict[int, int]:
+    """Tensor index in a tail -> in a file that ends with it.
+
+    Found from the outputs on backwards: the converter orders operators by their names, in which Keras counts what a
+    process has built so far, so that the same tail may come in another order.
+    """
+    ours, theirs = _sources(model.subgraphs[0]), _sources(tail.subgraphs[0])
+    given = {entry.name: int(entry.tensorIndex) for entry in model.signatureDefs[0].outputs}
+    pairs = [(int(entry.tensorIndex), given[entry.name]) for entry in tail.signatureDefs[0].outputs]
+    places: dict[int, int] = {}
+    while pairs:
+        index, place = pairs.pop()
+        if index not in places and index in theirs:
+            operators = theirs[index], ours[place]
+            for numbers in ("inputs", "outputs"):
+                both = zip(*(getattr(one, numbers) for one in operators), strict=True)
+                pairs += [(int(other), int(own)) for other, own in both]
+        places[index] = place
+    return places
+
+
+def _sources(graph: Any) -> dict[int, Any]:
+    """Tensor index -> the operator that gives it."""
+    return {int(index): operator for operator in graph.operators for index in operator.outputs}
 
 
 def _drop_unused_tensors(model: Any) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import cycle, islice
 from typing import Annotated
 
@@ -29,8 +30,18 @@ class ExportSettings(Settings):
     """Whether each `.tflite` of a detector with anchors is written a second time, as `NAME_anchored.tflite`: with steps
     from anchors in place of boxes, the anchors in its metadata, and without suppression, which is MediaPipe's then."""
 
+    def names(self, variants: Iterable[str]) -> list[str]:
+        """Of the `.tflite` files that are written of variants."""
+        names = [*variants]
+        return [*names, *(anchored_name(name) for name in names if self.anchored)]
+
     @property
     def pictures_needed(self) -> int:
         """How many different pictures the warm-up requests can use; more than 64 would warm up nothing more."""
         sizes = cycle(self.warmup_batch_sizes)
         return min(sum(islice(sizes, self.warmup_requests)), 64)
+
+
+def anchored_name(variant: str) -> str:
+    """Of a variant's second file, in which boxes are left to the runtime."""
+    return f"{variant}_anchored"

@@ -13,6 +13,7 @@ from models.detectors.base import FromAnchors
 from models.stack import keras
 from pipeline.compress import convert, flatbuffer
 from pipeline.compress.compaction import compacted
+from pipeline.export import anchored_name
 from pipeline.export.metadata import Bool, Bytes, Float, Table, UnsignedInt, serialise
 from pipeline.export.tflite import publish
 from pipeline.tasks.base import Anchored, Task
@@ -27,7 +28,7 @@ NUMBERS_OF_A_BOX, NUMBERS_OF_A_KEYPOINT = 4, 2
 def publish_variants(task: Task, model: keras.Model, variants: Mapping[str, Path], folder: Path) -> list[Path]:
     """Publishes `NAME_anchored.tflite` for the file of each variant; arguments and errors as of `publish_anchored`."""
     return [
-        publish_anchored(task, model, file.read_bytes(), folder / f"{name}_anchored.tflite", name)
+        publish_anchored(task, model, file.read_bytes(), folder / f"{anchored_name(name)}.tflite", name)
         for name, file in variants.items()
     ]
 

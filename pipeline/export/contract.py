@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,14 @@ def write_contract(
     Args:
         task: resolved.
         saved_model: one version's folder.
-        tflite: variant -> file.
+        tflite: variant -> file; what else lies beside them gets a checksum, and is not described.
         environment: as `pipeline.environment` gives it: versions, git revision, seed, devices, host.
         parts: the folder of what is called in parts, as `pipeline.export.parts` writes it, where there is one.
 
     Raises:
         StorageError: the disk is full or cannot be written.
     """
-    files = [*_files_in(saved_model), *tflite.values(), *(_files_in(parts) if parts else [])]
+    files = [*_files_in(saved_model), *_beside(tflite.values()), *(_files_in(parts) if parts else [])]
     content = {
         "format": FORMAT,
         "task": task.model_dump(mode="json"),
@@ -133,6 +133,10 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _files_in(folder: Path) -> Sequence[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _beside(files: Iterable[Path]) -> Sequence[Path]:
+    return sorted({one for file in files for one in _files_in(file.parent)})
 
 
 def _signatures(task: Task, saved_model: Path) -> dict[str, Any]:

@@ -39,19 +39,31 @@ class TableReader:
         """A 32-bit unsigned number."""
         return int.from_bytes(self._data[self._place(slot) :][:4], "little")
 
+    def real(self, slot: int) -> float:
+        """A 32-bit float; 0 where it is left out, as the format has it."""
+        return float(np.frombuffer(self._data, "<f4", 1, self._place(slot))[0]) if self._is_there(slot) else 0.0
+
     def table(self, slot: int) -> TableReader:
         """A table in a table."""
         return TableReader(self._data, self._table.Indirect(self._place(slot)))
 
     def tables(self, slot: int) -> list[TableReader]:
-        """A vector of tables."""
-        start, length = self._vector(slot)
+        """A vector of tables; empty where it is left out."""
+        start, length = self._vector(slot) if self._is_there(slot) else (0, 0)
         return [TableReader(self._data, self._table.Indirect(start + 4 * index)) for index in range(length)]
 
     def floats(self, slot: int) -> list[float]:
         """A vector of 32-bit floats."""
         start, length = self._vector(slot)
         return [float(value) for value in np.frombuffer(self._data, "<f4", length, start)]
+
+    def data(self, slot: int) -> bytes:
+        """A vector of bytes."""
+        start, length = self._vector(slot)
+        return self._data[start : start + length]
+
+    def _is_there(self, slot: int) -> bool:
+        return int(self._table.Offset(4 + 2 * slot)) != 0
 
     def _place(self, slot: int) -> int:
         return int(self._table.Offset(4 + 2 * slot) + self._table.Pos)

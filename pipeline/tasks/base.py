@@ -78,11 +78,13 @@ class Anchored:
     Args:
         decode: raw outputs -> `location` float32 [B,P,4], steps from anchors, and `score` float32 [B,P,K], 0..1.
         boxes: the anchors, and how steps are scaled.
-        meanings: of both, by name.
+        choose: boxes as shares of the picture float32 [B,P,4], and scores float32 [B,P,K] -> the task's predictions.
+        meanings: of `location` and `score`, by name.
     """
 
     decode: Callable[[Tensors], dict[str, Any]]
     boxes: FromAnchors
+    choose: Callable[[Any, Any], dict[str, Any]]
     meanings: Mapping[str, Meaning]
 
 

@@ -205,6 +205,7 @@ class Detection(Task):
         return Anchored(
             decode,
             boxes,
+            self.suppression.select,
             {
                 "location": Meaning(location, content="boxes"),
                 "score": Meaning(score, 0.0, 1.0, threshold=self.found_from),

@@ -70,6 +70,7 @@ def open_detector(model: Path) -> ModelDetector:
         RunError: there is no model, or nothing says what its answers mean.
         ConfigError: it answers no boxes.
     """
+    from pipeline.export.anchored_reader import answering
     from pipeline.mirror import fetched
     from pipeline.predictors import open_predictor
     from pipeline.trained import model_files, task_of
@@ -80,7 +81,7 @@ def open_detector(model: Path) -> ModelDetector:
             raise ConfigError(
                 f"{model} is a model of the task {task.name!r}; tracking needs one of the task 'detection'."
             )
-        return ModelDetector(task, open_predictor(model_files(local)))
+        return ModelDetector(task, answering(task, local, open_predictor(model_files(local))))
 
 
 def _in_pixels(prediction: dict[str, np.ndarray], height: int, width: int) -> Detections:

@@ -10,17 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from models.backbones import SmallResNet
 from models.preprocess import PictureFormat
 from models.stack import keras
-from pipeline.compress import VARIANTS
+from pipeline import predict
+from pipeline.compress import VARIANTS, convert, flatbuffer
 from pipeline.compress.base import CompressionJob
 from pipeline.errors import ConfigError
 from pipeline.export.anchored import publish_anchored
+from pipeline.export.anchored_reader import answering
 from pipeline.export.tflite import publish_tflite
 from pipeline.predictors import TFLitePredictor
 from pipeline.tasks import Classification, Detection
+from pipeline.tracking.detector import open_detector
 from tests.contracts.tables import SMALL
 
 MEDIAPIPE = os.environ.get("CONVOY_MEDIAPIPE_PYTHON") or None
@@ -92,6 +96,33 @@ def test_steps_from_anchors_are_the_boxes_of_the_variant(files: Any, pictures: n
         np.testing.assert_allclose(values, expected[name], atol=1e-5, err_msg=name)
 
 
+def test_a_file_is_answered_for_by_its_own_metadata(files: Any, pictures: np.ndarray) -> None:
+    task, plain, anchored = files
+    network = TFLitePredictor(plain)
+    assert answering(task, plain, network) is network
+    expected = network({"image": pictures})
+    found = answering(task, anchored, TFLitePredictor(anchored))({"image": pictures})
+    for name, values in task.comparable(expected, found).items():
+        np.testing.assert_allclose(values, expected[name], atol=1e-5, err_msg=name)
+    content, width = anchored.read_bytes(), np.float32(7 / WIDTH).tobytes()  # of the smaller anchors, and nothing else
+    assert content.count(width) == (HEIGHT // 4) * (WIDTH // 4)
+    other = anchored.with_name("other.tflite")
+    other.write_bytes(content.replace(width, np.float32(21 / WIDTH).tobytes()))
+    wrong = answering(task, other, TFLitePredictor(other))({"image": pictures})
+    assert np.abs(task.comparable(expected, wrong)["boxes"] - expected["boxes"]).max() > 0.05
+
+
+def test_pictures_and_frames_are_answered_for_by_either_file(files: Any, pictures: np.ndarray, tmp_path: Path) -> None:
+    task, plain, anchored = files
+    (plain.parent / "contract.json").write_text(json.dumps({"task": task.model_dump(mode="json")}))
+    Image.fromarray(pictures[0]).save(tmp_path / "a.png")
+    expected, found = (predict.predict(file, [tmp_path])[0].answer["objects"] for file in (plain, anchored))
+    assert [one["label"] for one in found] == [one["label"] for one in expected] != []
+    np.testing.assert_allclose([one["box"] for one in found], [one["box"] for one in expected], atol=1e-5)
+    ours, theirs = (open_detector(file)([pictures[0]])[0] for file in (plain, anchored))
+    np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-3)
+
+
 def test_mediapipe_makes_the_same_boxes_of_them(
     files: Any, pictures: np.ndarray, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -120,6 +151,28 @@ def test_mediapipe_makes_the_same_boxes_of_them(
         np.testing.assert_allclose([row[2:] for row in found], places, atol=1.0)
     (graph,) = printed["metadata"]["subgraphMetadata"]
     assert [one["name"] for one in graph["customMetadata"]] == ["DETECTOR_METADATA"]
+
+
+def test_a_tail_is_found_in_whatever_order_its_operators_come() -> None:
+    layers = keras.layers
+    image = keras.Input((4,), name="image")
+    first = keras.Model(image, {name: layers.Dense(3, name=name)(image) for name in "ab"})
+    inputs = {name: keras.Input((3,), name=name) for name in "ab"}
+    kinds = {"a": "softmax", "b": "tanh"}
+    tail = keras.Model(inputs, {f"{name}_out": layers.Activation(kinds[name])(one) for name, one in inputs.items()})
+    begin, end = (convert.tflite_file(model) for model in (first, tail))
+    other = flatbuffer.unpack(end)
+    other.subgraphs[0].operators.reverse()
+    assert len(other.subgraphs[0].operators) == 2
+    found = flatbuffer.unpack(flatbuffer.without_tail(flatbuffer.join(begin, end), flatbuffer.pack(other)))
+    assert _outputs(found) == _outputs(flatbuffer.unpack(begin))
+    assert len(found.subgraphs[0].operators) == 2
+
+
+def _outputs(model: Any) -> list[tuple[bytes, bytes]]:
+    """Name in the signature, name of the tensor."""
+    tensors = model.subgraphs[0].tensors
+    return sorted((entry.name, tensors[entry.tensorIndex].name) for entry in model.signatureDefs[0].outputs)
 
 
 @pytest.mark.parametrize(
