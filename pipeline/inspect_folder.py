@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.example import RawExample, RawObject
+from pipeline.data.example import SPLITS, RawExample, RawObject
 from pipeline.data.sources import SOURCES, ClassFolders, DataSource, FollowedSequences, Idx
 from pipeline.data.sources.base import existing_folder, files_below, is_picture, natural_order, shortened
 from pipeline.data.sources.idx import PICTURES_FILE
@@ -50,6 +50,7 @@ class Survey:
         splits: split the source gives (None where it gives none) -> count.
         labels: class name -> count of pictures, over `label` and `labels`, or of `objects`.
         fields: names of the label fields seen.
+        groups: what the examples belong to.
         sizes: (height, width) of the pictures that were opened.
         grey: how many of those were grey.
         unreadable: where the pictures lie that could not be opened.
@@ -58,6 +59,7 @@ class Survey:
     splits: Counter[str | None] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     fields: set[str] = field(default_factory=set)
+    groups: set[str] = field(default_factory=set)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     grey: int = 0
     unreadable: list[str] = field(default_factory=list)
@@ -248,6 +250,7 @@ def _survey(examples: Iterator[RawExample]) -> Survey:
     sample: list[RawExample] = []
     for number, example in enumerate(examples):
         survey.splits[example.split] += 1
+        survey.groups.add(example.group)
         _count_labels(survey, example)
         place = number if number < PICTURES_OPENED else draw.randrange(number + 1)
         if place < PICTURES_OPENED:  # reservoir sampling: each picture has the same chance, whatever their number
@@ -312,12 +315,12 @@ def _absent(survey: Survey, source: DataSource) -> list[str]:
 
 
 def _shared(survey: Survey, source: DataSource) -> list[str]:
-    """Where figures would be of what was learned from."""
-    if not isinstance(source, FollowedSequences) or set(survey.splits) != {None}:
+    """Videos that are too few for figures of others than those that were learned from."""
+    if not isinstance(source, FollowedSequences) or set(survey.splits) != {None} or len(survey.groups) >= len(SPLITS):
         return []
     return [
-        "training, validation and test would be of the same videos, and their figures too good: put the sequences into "
-        "folders `train`, `validation` and `test`."
+        f"there are only {len(survey.groups)} videos, and training, validation and test take at least one each, since "
+        "none is drawn into two of them. Add videos."
     ]
 
 

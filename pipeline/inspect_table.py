@@ -32,6 +32,10 @@ LABEL_NAMES = {
     "genres",
 }
 """Column names that say what is to be learned; compared without case."""
+GROUPS = frozenset(
+    {f"{name}{end}" for name in ("patient", "subject", "video", "sequence", "group") for end in ("", "_id")} - {"group"}
+)
+"""Those that say what belongs together; `group` alone may be a class as well."""
 
 Row = Mapping[str, Any]
 Line = tuple[str, str]
@@ -63,14 +67,16 @@ def guess_table(file: Path) -> tuple[Table, list[Line]]:
     image, root = _image_column(file, columns)
     others = {name: values for name, values in columns.items() if name != image}
     split = next((name for name, values in others.items() if _is_split(values)), None)
-    guesses = sorted(_guesses(others, split), key=lambda guess: -guess.rank)
+    group = next((name for name in others if name.lower() in GROUPS), None)
+    learned = {name: values for name, values in others.items() if name != group}
+    guesses = sorted(_guesses(learned, split), key=lambda guess: -guess.rank)
     if not guesses:
         raise DataError(
             f"{file} lists pictures in {image!r}, but none of its other columns ({', '.join(others) or 'none'}) "
             "looks like a label (few different values), a list of labels (a|b|c) or a number."
         )
     text = next((name for name, values in others.items() if _is_text(values)), None)
-    extra = {"image_root": root, "split_column": split, "text_column": text, **reading}
+    extra = {"image_root": root, "split_column": split, "group_column": group, "text_column": text, **reading}
     given = {key: value for key, value in extra.items() if value is not None}
     source = Table.model_validate({"path": file, "image_column": image, **guesses[0].settings, **given})
     return source, [(_line(guess), guess.meaning) for guess in guesses[1:]]

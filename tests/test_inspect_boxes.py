@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,10 +116,15 @@ def test_videos_in_which_one_object_is_followed(tmp_path: Path) -> None:
     assert (found.task, found.survey.count, found.survey.labels) == ("single_object_tracking", 5, {"object": 4})
     assert found.as_document()["source"] == {"kind": "followed_sequences", "path": str(tmp_path)}
     assert "5 pictures in sequences in which one object is followed" in found.as_text()
-    assert any("of the same videos" in problem for problem in found.problems)
+    assert any("there are only 2 videos" in problem for problem in found.problems)
+    sequence(tmp_path / "can", "1,2,13,14\n")
+    assert not any("there are only" in problem for problem in inspect(tmp_path).problems)
     config = written(tmp_path)
     store = prepare(config.data, tmp_path / "store")
-    assert sum(store.info.num_examples.values()) == 2 * 10  # four pairs a frame, as many of each object
+    assert sorted(store.info.num_examples.values()) == [10, 10, 10]
+    with (store.path / "splits.csv").open() as stream:
+        places = {(row["id"].partition("/")[0], row["split"]) for row in csv.DictReader(stream)}
+    assert len(places) == 3
     config.task.resolve(store.info)
 
 
@@ -128,7 +134,7 @@ def test_grey_videos_are_followed_in_colour_by_their_own_splits(tmp_path: Path) 
         Image.new("L", (40, 30)).save(folder / "10.png")
     found = inspect(tmp_path)
     assert found.survey.channels == 1
-    assert not any("of the same videos" in problem for problem in found.problems)
+    assert not any("there are only" in problem for problem in found.problems)
     assert written(tmp_path).task.picture.shape == (240, 120, 3)
 
 

@@ -109,6 +109,12 @@ ROWS = range(12)
             "multi_label",
             {"labels_column": "genres", "text_column": "name", "split_column": "part"},
         ),
+        (
+            ["file", "Patient", "finding"],
+            lambda i: [f"p{i // 4}", i % 3],
+            "classification",
+            {"label_column": "finding", "group_column": "Patient"},
+        ),
     ],
 )
 def test_columns_are_guessed(tmp_path: Path, header: list[str], cells: object, task: str, settings: dict) -> None:

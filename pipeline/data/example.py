@@ -160,6 +160,8 @@ class RawExample:
         image: the picture's encoded bytes in any format, the path of a file with them or a MadePicture (read or made
             only when it is stored), or uint8 pixels [H, W] or [H, W, C] (they become PNG).
         split: `train`, `validation` or `test` where the source says so, else None (split by `data.splits`).
+        group: what the example belongs to, such as a patient or a video: no group is drawn into two splits. Empty where
+            it stands for itself.
         label: class name, for one class a picture; empty where it is not known.
         labels: class names, for any number of classes a picture.
         labels_unknown: class names of which it is not known whether they belong to `labels`.
@@ -180,6 +182,7 @@ class RawExample:
     id: str
     image: Any
     split: str | None = None
+    group: str = ""
     label: str | None = None
     labels: Sequence[str] | None = None
     labels_unknown: Sequence[str] = ()

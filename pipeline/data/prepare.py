@@ -167,7 +167,10 @@ def _check(surveyed: Survey, codes: np.ndarray, settings: DataSettings) -> list[
     if not counts[TRAIN]:
         raise DataError(f"The split `train` is empty: {counts}. Check the source's splits and data.exclude_splits.")
     if not counts[VALIDATION] and not counts[TEST]:
-        raise DataError(f"There is nothing to evaluate on: {counts}. Raise data.splits.validation, or add pictures.")
+        raise DataError(
+            f"There is nothing to evaluate on: {counts}.{surveyed.groups} "
+            "Raise data.splits.validation, or add pictures."
+        )
     return surveyed.target.check(codes, settings.missing_classes)
 
 

@@ -6,7 +6,10 @@ The rule, in this order:
    share is drawn from `train`. No `test` is made: evaluation uses `test` where there is one, else `validation`.
 3. Otherwise the shares for `validation` and `test` are drawn from all examples.
 
-What is drawn depends on the examples' ids and the seed alone, not on their order.
+A group of examples, such as the pictures of one patient, is drawn as a whole and counts as one; those of its examples
+that have no split go where the source put the others.
+
+What is drawn depends on the ids of examples and groups and on the seed alone, not on their order.
 """
 
 from __future__ import annotations
@@ -50,26 +53,38 @@ class Splits(Settings):
         return self
 
 
-def assign(settings: Splits, given: np.ndarray, keys: np.ndarray, strata: np.ndarray) -> np.ndarray:
+def assign(settings: Splits, given: np.ndarray, units: np.ndarray, strata: np.ndarray) -> np.ndarray:
     """A split for each of n examples, by rules 2 and 3 above.
 
     Args:
         settings: the shares, the seed, whether to stratify.
         given: int8 [n], place in SPLITS of the split that the source gives, else UNNAMED.
-        keys: uint64 [n], hashes of the examples' ids.
-        strata: int64 [n], which examples are alike; any numbers.
+        units: uint64 [n], `unit_of` the examples: those with the same number stay together.
+        strata: int64 [n], which examples are alike; any numbers. A unit is what most of its examples are.
 
     Returns:
         int8 [n], places in SPLITS.
     """
-    codes = np.where(given == UNNAMED, SPLITS.index(TRAIN), given).astype(np.int8)
-    strata = strata if settings.stratified else np.zeros_like(strata)
+    keys, owners = np.unique(units, return_inverse=True)
+    codes = np.full(len(keys), SPLITS.index(TRAIN), np.int8)
+    np.maximum.at(codes, owners, given)  # UNNAMED is below all splits, and `train` below the others
+    free = codes[owners] == SPLITS.index(TRAIN)
+    alike = _of_most(owners, strata) if settings.stratified else np.zeros(len(keys), np.int64)
     order = _mixed(keys, settings.seed)
     if np.all(given == UNNAMED):
-        _draw(codes, order, strata, {TEST: settings.test, VALIDATION: settings.validation})
-    elif not np.any(codes == SPLITS.index(VALIDATION)):
-        _draw(codes, order, strata, {VALIDATION: settings.validation})
-    return codes
+        _draw(codes, order, alike, {TEST: settings.test, VALIDATION: settings.validation})
+    elif not np.any(given == SPLITS.index(VALIDATION)):
+        _draw(codes, order, alike, {VALIDATION: settings.validation})
+    return np.where(free | (given == UNNAMED), codes[owners], given)
+
+
+def _of_most(owners: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """The stratum of most examples of each owner 0, 1, ..., in the order of the owners."""
+    kinds, places = np.unique(strata, return_inverse=True)
+    pairs, counts = np.unique(owners * len(kinds) + places, return_counts=True)
+    pairs = pairs[np.lexsort((counts, pairs // len(kinds)))]
+    last_of_each = np.append(np.diff(pairs // len(kinds)) > 0, True)
+    return kinds[pairs[last_of_each] % len(kinds)]
 
 
 def _draw(codes: np.ndarray, order: np.ndarray, strata: np.ndarray, shares: Mapping[str, float]) -> None:
@@ -107,6 +122,11 @@ def _mixed(keys: np.ndarray, seed: int) -> np.ndarray:
 def key_of(identity: str) -> int:
     """A 64-bit hash of an example's id, the same on every machine; it also gives the order of the stored records."""
     return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest())
+
+
+def unit_of(identity: str, group: str) -> int:
+    """A 64-bit hash of what is drawn as a whole: the group, or the example where it is in none."""
+    return key_of(f"group {group}") if group else key_of(identity)
 
 
 def read_split_file(path: Path) -> dict[int, int]:

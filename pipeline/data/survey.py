@@ -17,7 +17,7 @@ from pipeline.data.object_target import Objects, Regions
 from pipeline.data.side_columns import SideColumns
 from pipeline.data.sources import DataSource
 from pipeline.data.sources.base import shortened
-from pipeline.data.splits import UNNAMED, Splits, assign, key_of, read_split_file
+from pipeline.data.splits import UNNAMED, Splits, assign, key_of, read_split_file, unit_of
 from pipeline.data.targets import AnyClasses, MissingLabels, NoTarget, OneClass, Target
 from pipeline.errors import DataError
 
@@ -27,10 +27,11 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of n examples, in the source's order; some 30 bytes each, whatever the size of their pictures.
+    """What is known of n examples, in the source's order; some 40 bytes each, whatever the size of their pictures.
 
     Args:
         keys: uint64 [n], hashes of the ids.
+        units: uint64 [n], the same number for what is drawn into a split as a whole.
         given: int8 [n], place in SPLITS of the split that the source gives, else UNNAMED.
         sizes: int64 [n], bytes of the pictures as they come.
         strata: int64 [n], which examples are alike.
@@ -42,6 +43,7 @@ class Survey:
     """
 
     keys: np.ndarray
+    units: np.ndarray
     given: np.ndarray
     sizes: np.ndarray
     strata: np.ndarray
@@ -50,6 +52,13 @@ class Survey:
     has_text: bool
     has_mask: bool
     without_text: int = 0
+
+    @property
+    def groups(self) -> str:
+        """A word about units where they are groups; empty where every example stands for itself."""
+        count = len(np.unique(self.units))
+        grouped = count < len(self.units)
+        return f" They are of {count} groups, none of which is drawn into two splits." if grouped else ""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -71,7 +80,7 @@ def survey(
         ConfigError: `missing_columns` names a column that the source does not have.
         DataError: there are no examples, two have the same id, or a target is missing or not a number.
     """
-    keys, given, sizes = array("Q"), array("b"), array("q")
+    keys, units, given, sizes = array("Q"), array("Q"), array("b"), array("q")
     target: Target = NoTarget()
     side = SideColumns.of(source, missing_columns or MissingColumns())
     with_text, has_mask = 0, False
@@ -81,6 +90,7 @@ def survey(
         target.collect(example)
         side.collect(example)
         keys.append(key_of(example.id))
+        units.append(unit_of(example.id, example.group))
         given.append(UNNAMED if example.split is None else SPLITS.index(example.split))
         sizes.append(_size(example))
         with_text += bool(example.text)
@@ -90,7 +100,7 @@ def survey(
         raise DataError("The source holds no pictures. Check data.source.")
     _require_unique(np.array(keys), source.examples())
     without = len(keys) - with_text
-    arrays = np.array(keys), np.array(given), np.array(sizes), target.strata()
+    arrays = np.array(keys), np.array(units), np.array(given), np.array(sizes), target.strata()
     return Survey(*arrays, target, side, with_text > 0, has_mask, without)
 
 
@@ -111,7 +121,7 @@ def _target(example: RawExample, source: DataSource, missing_labels: MissingLabe
 def assigned(surveyed: Survey, settings: Splits) -> tuple[np.ndarray, list[str]]:
     """Each example's place in SPLITS, or UNNAMED where a split file leaves it out, int8 [n]; and warnings."""
     if settings.file is None:
-        return assign(settings, surveyed.given, surveyed.keys, surveyed.strata), []
+        return assign(settings, surveyed.given, surveyed.units, surveyed.strata), []
     listed = read_split_file(settings.file)
     codes = np.array([listed.get(key, UNNAMED) for key in surveyed.keys.tolist()], np.int8)
     named = np.count_nonzero(codes != UNNAMED)

@@ -19,7 +19,7 @@ from pipeline.data.example import SPLITS, RawExample
 from pipeline.data.pictures import BadPicture
 from pipeline.data.pool import in_order
 from pipeline.data.sources import DataSource
-from pipeline.data.splits import UNNAMED, Splits, assign, key_of
+from pipeline.data.splits import UNNAMED, Splits, assign, unit_of
 from pipeline.data.survey import assigned, survey
 from pipeline.data.targets import MissingClasses, MissingLabels
 from pipeline.diagnosis.distribution import ClassTally, distribution_findings, picture_measures, statistics
@@ -83,6 +83,7 @@ class Examination:
     findings: list[Finding]
     collected: Collected = field(default_factory=Collected)
     _given: array[int] = field(default_factory=lambda: array("b"))
+    _units: array[int] = field(default_factory=lambda: array("Q"))
 
     def __post_init__(self) -> None:
         names = self.subject.source.class_names()
@@ -110,6 +111,7 @@ class Examination:
         try:
             for index, example in enumerate(self.subject.source.examples()):
                 if self.codes is None or (index < len(self.codes) and self.codes[index] != UNNAMED):
+                    self._units.append(unit_of(example.id, example.group))
                     self._given.append(UNNAMED if example.split is None else SPLITS.index(example.split))
                     yield example
         except DataError as error:
@@ -130,9 +132,9 @@ class Examination:
         """The splits of those that were looked at; without the survey, as if all of them were alike."""
         if self.codes is not None:
             return self.codes[self.codes != UNNAMED][: len(self.collected)]
-        keys = np.array([key_of(identity) for identity in self.collected.ids], np.uint64)
-        given = np.array(self._given, np.int8)[: len(keys)]
-        return assign(self.subject.splits, given, keys, np.zeros(len(keys), np.int64))
+        count = len(self.collected)
+        units, given = np.array(self._units, np.uint64)[:count], np.array(self._given, np.int8)[:count]
+        return assign(self.subject.splits, given, units, np.zeros(count, np.int64))
 
     def conclude(self) -> Diagnosis:
         """Step 3."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline.data.splits import UNNAMED, Splits, assign, key_of, read_split_file
+from pipeline.data.splits import UNNAMED, Splits, assign, key_of, read_split_file, unit_of
 from pipeline.errors import DataError
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -73,6 +73,36 @@ def test_missing_validation_is_drawn_from_train():
     assert counts(codes) == [18, 2, 5]
     assert counts(codes[20:]) == [0, 0, 5]
     assert counts(drawn(Splits(validation=0), [0] * 25, given)) == [20, 0, 5]
+
+
+def test_a_group_is_drawn_as_a_whole():
+    groups = np.arange(200) // 5
+    units = np.array([unit_of(str(number), f"patient {group}") for number, group in enumerate(groups)], np.uint64)
+    given = np.full(200, UNNAMED, np.int8)
+    codes = assign(Splits(validation=0.2, test=0.1), given, units, groups % 2)
+    assert all(len(set(codes[groups == group].tolist())) == 1 for group in range(40))
+    assert counts(codes) == [140, 40, 20]
+    from_train = assign(Splits(validation=0.2), np.zeros(200, np.int8), units, groups % 2)
+    assert all(len(set(from_train[groups == group].tolist())) == 1 for group in range(40))
+    assert counts(from_train) == [160, 40, 0]
+
+
+def test_a_group_is_what_most_of_its_examples_are():
+    units = np.array([unit_of("", f"video {number // 5}") for number in range(30)], np.uint64)
+    most = np.array([9, 4, 4, 4, 9] * 3 + [9, 4, 9, 9, 4] * 3)
+    codes = assign(Splits(validation=0.1, test=0.1), np.full(30, UNNAMED, np.int8), units, most)
+    assert sorted(codes[:15:5].tolist()) == sorted(codes[15::5].tolist()) == [TRAIN, VALIDATION, TEST]
+
+
+def test_the_rest_of_a_group_goes_where_the_source_has_put_some_of_it():
+    units = np.array([unit_of(str(number), "a" if number < 4 else "") for number in range(8)], np.uint64)
+    given = np.array([UNNAMED, TEST, UNNAMED, TRAIN, VALIDATION, UNNAMED, TRAIN, UNNAMED], np.int8)
+    codes = assign(Splits(), given, units, np.zeros(8, np.int64))
+    assert codes.tolist() == [TEST, TEST, TEST, TRAIN, VALIDATION, TRAIN, TRAIN, TRAIN]
+
+
+def test_a_group_is_not_an_example_of_the_same_name():
+    assert unit_of("a", "") == key_of("a") != unit_of("b", "a") == unit_of("c", "a")
 
 
 def test_shares_must_leave_something():

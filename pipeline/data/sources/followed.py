@@ -92,6 +92,7 @@ def _sequence(root: Path, file: Path) -> Iterator[RawExample]:
             id=prefix + text_of(frame.name),
             image=frame,
             split=split_named(name.partition("/")[0]),
+            group=prefix,
             objects=_objects(box),
             where=f"{file}:{number}",
         )

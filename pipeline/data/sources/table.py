@@ -25,6 +25,8 @@ from pipeline.errors import DataError, nearest
 Row = Mapping[str, Any]
 PARQUET = (".parquet", ".pq")
 ROWS_TRIED = 100
+SINGLE_COLUMNS = ("label", "labels", "text", "missing", "split", "group", "id")
+"""What one column may give, named by the setting `NAME_column`."""
 SHOWN = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
 """What a cell of `class_columns` may hold."""
 NOT_KNOWN = {"", "?", "-1", "-1.0", "nan", "none"}
@@ -64,6 +66,9 @@ class Table(DataSource):
     `image_root`; an empty cell: nothing is (`data.missing_regions`)."""
     split_column: str | None = None
     """Column that says train, val or test; a picture whose cell is empty is placed by `data.splits`."""
+    group_column: str | None = None
+    """Column that says what pictures belong together, such as a patient, a video or a place: `data.splits` draws no
+    group into two splits. A picture whose cell is empty stands for itself."""
     id_column: str | None = None
     """Column with a name for each picture that occurs once; by default the picture's path, or the row's number."""
     separator: str = "|"
@@ -111,6 +116,7 @@ class Table(DataSource):
                 id=self._id(row, where),
                 image=picture,
                 split=self._split(row, where),
+                group="" if self.group_column is None else _text(row[self.group_column]),
                 label=None if self.label_column is None else _text(row[self.label_column]),
                 labels=self._labels(row, where),
                 labels_unknown=[name for name in self.class_columns if _shown(row[name], name, where) is None],
@@ -140,7 +146,7 @@ class Table(DataSource):
     def _columns(self) -> Iterator[tuple[str, str]]:
         """(setting, column) for every column that the settings name."""
         yield "image_column", self.image_column
-        for setting in ("label_column", "labels_column", "text_column", "missing_column", "split_column", "id_column"):
+        for setting in (f"{kind}_column" for kind in SINGLE_COLUMNS):
             if (name := getattr(self, setting)) is not None:
                 yield setting, name
         for setting in ("value_columns", "class_columns", "number_columns", "category_columns"):

@@ -136,6 +136,7 @@ class TemplatePairs(DataSource):
             id=f"{track.name}/{number:04}",
             image=Pair(*crops, self.side),
             split=track.split,
+            group=f"{track.source}/{search.example.group or search.example.id}",
             objects=found,
             where=f"{search.example.where} (template: {template.example.where})",
         )

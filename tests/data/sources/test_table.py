@@ -33,6 +33,12 @@ def test_single_label_with_text_and_split(tmp_path):
     assert first.value is None
 
 
+def test_groups(tmp_path):
+    (tmp_path / "t.csv").write_text("image,kind,patient\n0.png,a,p1\n1.png,b,p1\n2.png,b,\n")
+    found = Table(path=tmp_path / "t.csv", label_column="kind", group_column="patient").examples()
+    assert [example.group for example in found] == ["p1", "p1", ""]
+
+
 def test_multi_label_with_its_separator(tmp_path):
     path = table(tmp_path, "image,genres\n1.png,a| b |a\n2.png,\n")
     assert [example.labels for example in Table(path=path, labels_column="genres").examples()] == [["a", "b", "a"], []]
