@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 NAMES = ("object",)
 """What a drawn box is called."""
 Seen = Callable[[Frame, Followed], None]
+Start = Callable[[int], np.ndarray]
+"""Number of the first frame that can be read -> the object's corners [4] in it, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Asked:
 
     Args:
         place: a video, or a folder of frames.
-        box: left, top, width, height of the object in the first frame, in pixels; where None, the truth's first.
+        box: left, top, width, height of the object in the first frame that can be read, in pixels; where None, the
+            truth's of that frame.
         truth: a file of boxes, see `pipeline.data.followed_boxes`.
         draw: where the frames are drawn to; nowhere where None.
         rate: frames a second of what is drawn; the video's own where None.
@@ -99,13 +103,13 @@ def way_of(
     network: SiameseNetwork,
     frames: Iterable[Frame],
     settings: FollowSettings,
-    box: np.ndarray,
+    start: Start,
     seen: Seen = lambda frame, followed: None,
 ) -> Way:
     """Follows an object through frames.
 
     Args:
-        box: in the first frame that can be read, corners [4] in pixels.
+        start: says where the object is in the first frame that can be read.
         seen: told of every frame that can be read.
 
     Raises:
@@ -117,6 +121,7 @@ def way_of(
         if follower is None:
             if frame.pixels is None:
                 continue
+            box = start(frame.number)
             follower = _begun(network, settings, frame.pixels, box)
             followed = Followed(box, 1.0, lost=False)
         else:
@@ -135,17 +140,26 @@ def _begun(network: SiameseNetwork, settings: FollowSettings, pixels: np.ndarray
         raise ConfigError(f"The object cannot be followed: {error}. Give left,top,width,height in pixels.") from error
 
 
-def _start(asked: Asked, truth: np.ndarray | None) -> np.ndarray:
-    """Corners of the object in the first frame."""
+def _start(asked: Asked, truth: np.ndarray | None) -> Start:
+    """Where the object is said to be: as asked, or in the truth of that very frame."""
     if asked.box is not None:
         left, top, width, height = asked.box
-        return np.array([left, top, left + width, top + height])
+        return lambda number: np.array([left, top, left + width, top + height])
     if truth is None or np.isnan(truth[0]).any():
         raise ConfigError(
             "Nothing says which object is to be followed. Give its box in the first frame, left,top,width,height in "
             "pixels, or a file of true boxes whose first line has one."
         )
-    return np.asarray(truth[0])
+    return partial(_of_truth, truth)
+
+
+def _of_truth(truth: np.ndarray, number: int) -> np.ndarray:
+    if number > len(truth) or np.isnan(truth[number - 1]).any():
+        raise ConfigError(
+            f"The frames before {number} cannot be read, and the true boxes say nothing of {number} itself. Give the "
+            "object's box in that frame, left,top,width,height in pixels."
+        )
+    return np.asarray(truth[number - 1])
 
 
 def _followed_and_drawn(
@@ -153,7 +167,7 @@ def _followed_and_drawn(
     reader: Reader,
     asked: Asked,
     settings: FollowSettings,
-    start: np.ndarray,
+    start: Start,
     progress: Progress,
 ) -> Way:
     with ExitStack() as stack:

@@ -77,6 +77,17 @@ def test_the_box_may_be_given_without_a_truth(video: Path, tmp_path: Path) -> No
     assert outcome.document["frames"] == {"count": FRAMES, "a_second": None, "width": WIDTH, "height": HEIGHT}
 
 
+def test_where_the_first_frame_is_broken_the_truth_of_the_next_counts(video: Path, truth: Path, tmp_path: Path) -> None:
+    for number in (1, 2):
+        (video / f"{number}.png").write_bytes(b"nothing")
+    followed(Asked(video, truth=truth), tmp_path)
+    first = mot.read(tmp_path / "out" / "tracks.csv")[3]
+    np.testing.assert_allclose(first.boxes[0].reshape(2, 2).mean(axis=0), place(3), atol=1e-3)
+    (video / "3.png").write_bytes(b"nothing")
+    with pytest.raises(ConfigError, match="The frames before 4 cannot be read"):
+        followed(Asked(video, truth=truth), tmp_path)
+
+
 def test_without_a_box_nothing_is_followed(video: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Nothing says which object"):
         followed(Asked(video), tmp_path)
