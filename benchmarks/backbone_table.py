@@ -50,6 +50,8 @@ LEARNED = 0.97
 AGREEMENT = 0.99
 SETTINGS: dict[str, dict[str, Any]] = {"small_resnet": {"depth": 14}}
 """Settings other than the defaults."""
+RATE, RATES = 1e-3, {"vgg16": 1e-4, "vgg19": 1e-4}
+"""Learning rates; without normalisation, networks this deep learn nothing at the usual one."""
 TECHNIQUES = ("int8", "int8_qat")
 YES = "yes"
 
@@ -108,7 +110,7 @@ def measured(kind: str, seconds: float) -> list[Result]:
     )
     pictures, labels = digits(size)
     model = task.build()
-    train(model, pictures, labels, seconds)
+    train(model, RATES.get(kind, RATE), pictures, labels, seconds)
     job = CompressionJob(task, model, pictures[TESTED : TESTED + 100], fine_tune(pictures, labels), lambda _: 0.0)
     expected = KerasPredictor(task.serving_model(model))({"image": pictures[:TESTED]})["scores"].argmax(1)
     known = {"kind": kind, "size": size, "float_accuracy": float(np.mean(expected == labels[:TESTED]))}
@@ -127,12 +129,12 @@ def digits(size: int) -> tuple[np.ndarray, np.ndarray]:
     return pictures.round().astype(np.uint8), data.target[order]
 
 
-def train(model: keras.Model, pictures: np.ndarray, labels: np.ndarray, seconds: float) -> None:
+def train(model: keras.Model, rate: float, pictures: np.ndarray, labels: np.ndarray, seconds: float) -> None:
     """Epoch by epoch until the test pictures are known, or the time is over."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.8  # Keras' 0.99 is made for thousands of steps
-    compile_(model, keras.optimizers.Adam(1e-3, clipnorm=1.0))
+    compile_(model, keras.optimizers.Adam(rate, clipnorm=1.0))
     began = time.perf_counter()
     while time.perf_counter() - began < seconds:
         model.fit(pictures[TESTED:], labels[TESTED:], batch_size=BATCH, epochs=1, verbose=0)
