@@ -24,8 +24,6 @@ INKS: dict[str, tuple[float, float, float]] = {
 }
 """What captions call the colours, before light falls on them."""
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
-LEAST_CONTRAST = 0.28
-"""Of ink and the mean of what is below, in luminance: what people can read."""
 ROWS = 8
 """Of a digit in the set; it fills all of them."""
 
@@ -82,14 +80,20 @@ class Digit:
         """The same at another place."""
         return replace(self, x=x, y=y)
 
-    def inked(self, generator: Generator, below: np.ndarray, taken: Collection[str] = ()) -> Digit:
+    def inked(
+        self, generator: Generator, below: np.ndarray, least_contrast: float, taken: Collection[str] = ()
+    ) -> Digit:
         """The same in a colour that can be read on what is below it, float32 [3], of those that are not taken if it can
-        be; black or white where that is hard."""
+        be; black or white where that is hard.
+
+        Args:
+            least_contrast: of ink and the mean of what is below, in luminance.
+        """
         ground = float(below @ LUMINANCE)
         names, shift = list(INKS), generator.normal(0, 0.04, 3)
         for number in sorted(generator.permutation(len(names)), key=lambda one: names[one] in taken):
             shade = np.clip(np.array(INKS[names[number]]) + shift, 0, 1).astype(np.float32)
-            if abs(float(shade @ LUMINANCE) - ground) >= LEAST_CONTRAST:
+            if abs(float(shade @ LUMINANCE) - ground) >= least_contrast:
                 return replace(self, ink=names[number], shade=shade)
         name = "white" if ground < 0.5 else "black"
         return replace(self, ink=name, shade=np.array(INKS[name], np.float32))

@@ -200,7 +200,7 @@ class Frame(MadePicture):
         sequence, layout = self.sequence, self.sequence.layout
         generator, cast = sequence.generator(PIXELS), sequence.places()
         world = self._world(generator)
-        inks = _inks(generator, cast, world.mean(axis=(0, 1)))
+        inks = _inks(generator, cast, world.mean(axis=(0, 1)), layout.least_contrast)
         textures = generator.integers(2**32, size=len(cast.occluders)).tolist()
         light = Light.drawn(generator, layout.height, layout.width)
         camera = Camera.drawn(generator, min(layout.height, layout.width))
@@ -235,12 +235,12 @@ class Frame(MadePicture):
         return about_bytes(self.sequence.layout)
 
 
-def _inks(generator: Generator, cast: Cast, ground: np.ndarray) -> list[Digit]:
+def _inks(generator: Generator, cast: Cast, ground: np.ndarray, least_contrast: float) -> list[Digit]:
     """Every actor in a colour that it keeps, the same for no two while colours last."""
     inked: list[Digit] = []
     for actor in cast.actors:
         taken = [one.ink for one in inked[-len(INKS) + 1 :]]
-        inked.append(actor.digit.inked(generator, ground, taken))
+        inked.append(actor.digit.inked(generator, ground, least_contrast, taken))
     return inked
 
 

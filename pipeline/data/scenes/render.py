@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.data.example import SPLITS, MadePicture
 from pipeline.data.scenes.backgrounds import TEXTURES, background
-from pipeline.data.scenes.digits import LEAST_CONTRAST, LUMINANCE, OWN, Digit, Stamp
+from pipeline.data.scenes.digits import LUMINANCE, OWN, Digit, Stamp
 from pipeline.data.scenes.handwriting import CLASS_NAMES
 from pipeline.data.scenes.light import Camera, Light
 
@@ -30,8 +30,8 @@ PLACES, PIXELS = 0, 1
 """Stages that draw random numbers of their own: places can then be known without pixels."""
 NOBODY = 0
 """In the map of owners: pixels of the background, or of what lies above the digits."""
-HALO = 0.25
-"""Share of the digits with a rim of the opposite brightness."""
+HALO, RIM = 0.25, 0.56
+"""Share of the digits with a rim of the opposite brightness, and how opaque it is."""
 
 
 class Layout(NamedTuple):
@@ -42,6 +42,7 @@ class Layout(NamedTuple):
         digits: least and most digits.
         scale: least and largest height of a digit as a share of the picture's shorter side.
         most_hidden: the largest share of a digit that may be hidden.
+        least_contrast: by how much an ink differs at least from the mean of what it lies on, in luminance, 0..1.
     """
 
     height: int
@@ -49,6 +50,7 @@ class Layout(NamedTuple):
     digits: tuple[int, int]
     scale: tuple[float, float]
     most_hidden: float
+    least_contrast: float = 0.28
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Scene(MadePicture):
         """The picture as JPEG, its digits with their inks, and what lies above them."""
         generator, (laid, occluders) = self.generator(PIXELS), self.places()
         canvas = background(generator, self.layout.height, self.layout.width, self.split)
-        inked = [draw(generator, canvas, one) for one in laid]
+        inked = [draw(generator, canvas, one, self.layout.least_contrast) for one in laid]
         for occluder in occluders:
             occlude(generator, canvas, occluder, self.split)
         canvas *= Light.drawn(generator, self.layout.height, self.layout.width).field
@@ -273,12 +275,13 @@ def _seen(digit: Digit, mask: np.ndarray, visible: float) -> Seen | None:
 # ------------------------------------------------------------------------------------------------- pixels
 
 
-def draw(generator: Generator, canvas: np.ndarray, laid: Laid) -> Laid:
+def draw(generator: Generator, canvas: np.ndarray, laid: Laid, least_contrast: float) -> Laid:
     """Draws a digit on float32 [h, w, 3] in a colour that can be read there, at times with a rim; gives it inked."""
     rows, columns, alpha = laid.stamp.within(*canvas.shape[:2])
     part = canvas[rows, columns]
     below = part[alpha > OWN]
-    digit = laid.digit.inked(generator, below.mean(axis=0) if len(below) else part.mean(axis=(0, 1)))
+    ground = below.mean(axis=0) if len(below) else part.mean(axis=(0, 1))
+    digit = laid.digit.inked(generator, ground, least_contrast)
     if generator.random() < HALO:
         draw_rim(part, digit, laid.stamp, canvas.shape[:2])
     paint(part, digit, alpha)
@@ -290,7 +293,7 @@ def draw_rim(part: np.ndarray, digit: Digit, stamp: Stamp, size: tuple[int, int]
     wide = cv2.GaussianBlur(cv2.dilate(stamp.alpha, np.ones((3, 3), np.uint8)), (0, 0), 0.8)
     rim = Stamp(stamp.left, stamp.top, wide).within(*size)[2]
     bright = np.float32(1.0 if float(digit.shade @ LUMINANCE) < 0.5 else 0.0)
-    part += np.float32(2 * LEAST_CONTRAST) * rim[..., np.newaxis] * (bright - part)
+    part += np.float32(RIM) * rim[..., np.newaxis] * (bright - part)
 
 
 def paint(part: np.ndarray, digit: Digit, alpha: np.ndarray) -> None:

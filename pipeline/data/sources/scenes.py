@@ -37,6 +37,9 @@ class DrawnSource(DataSource):
     """Least and most digits in a picture."""
     scale: tuple[float, float] = (0.10, 0.35)
     """Least and largest height of a digit, as a share of the picture's shorter side."""
+    least_contrast: float = Field(default=0.28, ge=0.0, le=0.45)
+    """By how much an ink differs at least from the mean of what it lies on, in luminance (0..1), before light and noise
+    come over it; black or white where no ink differs so far."""
 
     @field_validator("digits")
     @classmethod
@@ -60,7 +63,7 @@ class DrawnSource(DataSource):
         """The settings as the drawing takes them."""
         from pipeline.data.scenes.render import Layout
 
-        return Layout(self.height, self.width, self.digits, self.scale, self.hidden())
+        return Layout(self.height, self.width, self.digits, self.scale, self.hidden(), self.least_contrast)
 
     def check(self) -> None:
         return

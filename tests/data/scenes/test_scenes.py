@@ -20,7 +20,7 @@ from pipeline.data.outlines import RunLengths
 from pipeline.data.prepare import DataSettings, prepare
 from pipeline.data.sampling import RepeatFactor, shown_classes
 from pipeline.data.scenes import backgrounds, words
-from pipeline.data.scenes.digits import Digit, Stamp
+from pipeline.data.scenes.digits import LUMINANCE, Digit, Stamp
 from pipeline.data.scenes.handwriting import any_glyph, glyphs
 from pipeline.data.scenes.motion import Frame, Sequence
 from pipeline.data.scenes.render import OWN, Layout, Scene, Seen, paint
@@ -88,6 +88,29 @@ def test_they_are_as_hard_as_promised() -> None:
     assert 0.2 < np.mean(visible < 0.95) < 0.7
     bright = np.array([pixels(scene.read_bytes()).mean() for scene in scenes(40)])
     assert bright.max() > 2.5 * bright.min()
+
+
+@pytest.mark.parametrize("least", [0.0, 0.28, 0.4])
+def test_inks_differ_from_what_they_lie_on(least: float) -> None:
+    generator, digit = np.random.default_rng(3), Digit.drawn(np.random.default_rng(0), "train", 20.0)
+    grounds = np.linspace(0.0, 1.0, 41).repeat(5)
+    inked = [digit.inked(generator, np.full(3, ground, np.float32), least) for ground in grounds]
+    contrasts = np.abs([float(one.shade @ LUMINANCE) for one in inked] - grounds)
+    assert least <= contrasts.min() < least + 0.05
+    assert len({one.ink for one in inked}) > 4
+
+
+def test_the_contrast_that_is_asked_for_reaches_the_picture() -> None:
+    faint, clear = (Scenes(train=1, least_contrast=least).layout() for least in (0.28, 0.45))
+    assert faint == LAYOUT
+    assert (faint.least_contrast, clear.least_contrast) == (0.28, 0.45)
+    changed = [Scene(clear, "train", n, 0).read_bytes() != Scene(faint, "train", n, 0).read_bytes() for n in range(8)]
+    assert any(changed)
+    moving = [
+        [Frame(Sequence(one._replace(most_hidden=0.75), "train", number, 0, 30), 3).read_bytes() for number in range(8)]
+        for one in (faint, clear)
+    ]
+    assert moving[0] != moving[1]
 
 
 def test_digits_are_where_they_are_said_to_be() -> None:
