@@ -240,7 +240,9 @@ def read(lines: Path) -> dict[str, list[Result]]:
 def write(found: Mapping[str, Sequence[Result]]) -> None:
     """The table for people, and the file for `convoy describe models`."""
     kinds = [kind for kind in BACKBONES if kind in found]
-    write_file(TABLE, markdown([result for kind in kinds for result in found[kind]]))
+    missing = [f"`{kind}`" for kind in BACKBONES if kind not in found]
+    ending = f"\nNot measured yet: {', '.join(missing)}.\n" if missing else ""
+    write_file(TABLE, markdown([result for kind in kinds for result in found[kind]]) + ending)
     verdicts = {kind: {result.technique: result.verdict for result in found[kind]} for kind in kinds}
     write_file(VERIFIED, json.dumps(verdicts, indent=2) + "\n")
 
