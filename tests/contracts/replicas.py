@@ -9,12 +9,13 @@ a replica, has the same statistics in both. The weights go to FOLDER/TASK-LEARNE
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
-from models.stack import tf
+from models.stack import keras, tf
 from pipeline import fit
 from pipeline.data.input import InputSettings, training_batches
 from pipeline.data.store import Store
@@ -37,6 +38,9 @@ from tests.contracts.subjects import (
 from tests.contracts.tables import WITH_HOLES
 
 REPLICAS = (1, 2)
+CLEAR = 1e-5
+"""How far every unit is from the kink of its ReLU: of nearer ones rounding, which is another for another size of batch,
+may decide on which side they are, and with that whether they have a gradient."""
 SETTINGS = {
     "batch_size": BATCH,
     "tensorboard": False,
@@ -85,7 +89,7 @@ def given(step: Step, table: Path) -> tuple[Task, Store]:
     return (penalised(task) if step.data == "penalised" else task), store
 
 
-def job(task: Task, learner: str, store: Store, replicas: int, folder: Path) -> TrainingJob:
+def job(task: Task, learner: str, store: Store, replicas: int, folder: Path, seed: int = 1) -> TrainingJob:
     devices = Devices(replicas=replicas)
     return TrainingJob(
         task=task,
@@ -94,7 +98,7 @@ def job(task: Task, learner: str, store: Store, replicas: int, folder: Path) -> 
         operations=(),
         input=InputSettings(),
         settings=TrainSettings.model_validate({**SETTINGS, "devices": devices}),
-        seed=1,
+        seed=seed,
         checkpoints=folder / "checkpoints",
         history=folder / "history.csv",
         tensorboard=folder / "tensorboard",
@@ -113,6 +117,20 @@ def equal_halves(job: TrainingJob, replicas: int) -> tf.data.Dataset:
     """One global batch, as many elements as there are replicas."""
     half = training_batches(job.store, job.task, (), job.input, BATCH // 2, job.seed).take(1)
     return half.repeat(2).unbatch().batch(BATCH // replicas, drop_remainder=True)
+
+
+def clear_seed(job: TrainingJob) -> int:
+    """The first seed whose weights keep all units clear of their kinks on the step's batch."""
+    return next(seed for seed in count(1) if nearest_to_kink(replace(job, seed=seed)) > CLEAR)
+
+
+def nearest_to_kink(job: TrainingJob) -> float:
+    """The least distance of any unit from the kink of its ReLU."""
+    model = fit.start(job, resume=False).model
+    before = [layer.input for layer in model.layers if isinstance(layer, keras.layers.ReLU)]
+    examples, *_ = next(iter(equal_halves(job, replicas=1)))
+    units = keras.Model(model.inputs, before)(examples, training=True)
+    return min(float(tf.reduce_min(tf.abs(one))) for one in units)
 
 
 def after_one_step(job: TrainingJob, replicas: int) -> dict[str, np.ndarray]:
@@ -137,8 +155,9 @@ def main(table: Path, folder: Path) -> None:
     configure(Devices(replicas=max(REPLICAS)), seed=1)
     for step in STEPS:
         task, store = given(step, table)
+        seed = clear_seed(job(task, "supervised", store, 1, folder))
         for replicas in REPLICAS:
-            weights = after_one_step(job(task, step.learner, store, replicas, folder), replicas)
+            weights = after_one_step(job(task, step.learner, store, replicas, folder, seed), replicas)
             np.savez(folder / f"{step.name}-{replicas}.npz", **weights)
 
 
