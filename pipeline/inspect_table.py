@@ -75,7 +75,7 @@ def guess_table(file: Path) -> tuple[Table, list[Line]]:
             f"{file} lists pictures in {image!r}, but none of its other columns ({', '.join(others) or 'none'}) "
             "looks like a label (few different values), a list of labels (a|b|c) or a number."
         )
-    text = next((name for name, values in others.items() if _is_text(values)), None)
+    text = next((name for name, values in learned.items() if _is_text(values)), None)
     extra = {"image_root": root, "split_column": split, "group_column": group, "text_column": text, **reading}
     given = {key: value for key, value in extra.items() if value is not None}
     source = Table.model_validate({"path": file, "image_column": image, **guesses[0].settings, **given})

@@ -111,9 +111,9 @@ ROWS = range(12)
         ),
         (
             ["file", "Patient", "finding"],
-            lambda i: [f"p{i // 4}", i % 3],
+            lambda i: [f"the patient number {i}", i % 3],
             "classification",
-            {"label_column": "finding", "group_column": "Patient"},
+            {"label_column": "finding", "group_column": "Patient", "text_column": None},
         ),
     ],
 )
