@@ -23,16 +23,6 @@ HEIGHT, WIDTH = 41, 41
 BOXES = np.array([[[5, 6, 20, 16], [0, 0, 41, 41], [22, 30, 28, 41]]] * 2, np.float32)
 
 
-@pytest.fixture(scope="module")
-def layers() -> Any:
-    from keras_cv import layers
-
-    # Other tests of the process may have switched on determinism: keras-cv then needs generators with a seed.
-    tf.random.set_seed(0)
-    tf.random.set_global_generator(tf.random.Generator.from_seed(0))
-    return layers
-
-
 def pictures() -> np.ndarray:
     noise = np.random.default_rng(0).integers(0, 256, (2, HEIGHT, WIDTH, 3)).astype(float)
     return ndimage.gaussian_filter(noise, (0, 2, 2, 0)).clip(0, 255).astype(np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,9 +85,7 @@ def test_changes_equal_pillow(
         (autocontrast, 1, lambda layers: layers.AutoContrast((0, 255))),
     ],
 )
-def test_changes_equal_keras_cv(change: TableChange, amount: float, layer: Callable) -> None:
-    from keras_cv import layers
-
+def test_changes_equal_keras_cv(change: TableChange, amount: float, layer: Callable, layers: Any) -> None:
     picture = uneven(3)[np.newaxis]
     if change is solarize:
         picture = picture[picture != 128][:300].reshape(1, 10, 10, 3)  # keras-cv keeps the threshold itself
