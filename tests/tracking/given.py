@@ -48,7 +48,7 @@ class Known:
 
 
 def known(number: int = 0, frames: int = 60, digits: tuple[int, int] = (3, 6)) -> Known:
-    scene = Scene(Layout(HEIGHT, WIDTH, digits, (0.15, 0.35), 0.75), "test", number, 0, frames)
+    scene = Scene(Layout(HEIGHT, WIDTH, digits, (0.15, 0.35), 0.75, 0.28), "test", number, 0, frames)
     cast, objects = scene.places(), {}
     for time in range(frames):
         seen = seen_in(scene, cast, time)

@@ -141,6 +141,12 @@ class Stamp:
         """The same at another place, so many pixels away."""
         return Stamp(self.left + x, self.top + y, self.alpha)
 
+    def touches(self, other: Stamp) -> bool:
+        """Whether their rectangles have pixels in common."""
+        down = self.top < other.top + other.alpha.shape[0] and other.top < self.top + self.alpha.shape[0]
+        across = self.left < other.left + other.alpha.shape[1] and other.left < self.left + self.alpha.shape[1]
+        return down and across
+
     @property
     def area(self) -> int:
         """Pixels that it has as its own, within the picture or not."""

@@ -5,7 +5,7 @@ h, w = height and width of the picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ class Layout(NamedTuple):
     digits: tuple[int, int]
     scale: tuple[float, float]
     most_hidden: float
-    least_contrast: float = 0.28
+    least_contrast: float
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,10 @@ class Scene(MadePicture):
         """The picture as JPEG, its digits with their inks, and what lies above them."""
         generator, (laid, occluders) = self.generator(PIXELS), self.places()
         canvas = background(generator, self.layout.height, self.layout.width, self.split)
-        inked = [draw(generator, canvas, one, self.layout.least_contrast) for one in laid]
+        inked = list[Laid]()
+        for one in laid:
+            taken = [other.digit.ink for other in inked if one.stamp.touches(other.stamp)]
+            inked.append(draw(generator, canvas, one, self.layout.least_contrast, taken))
         for occluder in occluders:
             occlude(generator, canvas, occluder, self.split)
         canvas *= Light.drawn(generator, self.layout.height, self.layout.width).field
@@ -275,14 +278,21 @@ def _seen(digit: Digit, mask: np.ndarray, visible: float) -> Seen | None:
 # ------------------------------------------------------------------------------------------------- pixels
 
 
-def draw(generator: Generator, canvas: np.ndarray, laid: Laid, least_contrast: float) -> Laid:
-    """Draws a digit on float32 [h, w, 3] in a colour that can be read there, at times with a rim; gives it inked."""
+def draw(
+    generator: Generator, canvas: np.ndarray, laid: Laid, least_contrast: float, taken: Collection[str] = ()
+) -> Laid:
+    """Draws a digit on float32 [h, w, 3] in a colour that can be read there, at times with a rim; gives it inked.
+
+    Args:
+        taken: inks of the digits that it touches. Where no other can be read, a rim keeps the two apart: without it
+            nobody could tell where one ends.
+    """
     rows, columns, alpha = laid.stamp.within(*canvas.shape[:2])
     part = canvas[rows, columns]
     below = part[alpha > OWN]
     ground = below.mean(axis=0) if len(below) else part.mean(axis=(0, 1))
-    digit = laid.digit.inked(generator, ground, least_contrast)
-    if generator.random() < HALO:
+    digit = laid.digit.inked(generator, ground, least_contrast, taken)
+    if generator.random() < HALO or digit.ink in taken:
         draw_rim(part, digit, laid.stamp, canvas.shape[:2])
     paint(part, digit, alpha)
     return Laid(digit, laid.stamp)

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import cv2
@@ -32,7 +32,7 @@ from pipeline.diagnosis.examine import Subject, examine
 from pipeline.errors import ConfigError
 from tests.conftest import ROOT
 
-LAYOUT = Layout(160, 160, (2, 8), (0.10, 0.35), 0.5)
+LAYOUT = Layout(160, 160, (2, 8), (0.10, 0.35), 0.5, 0.28)
 SMALL = Scenes(train=6, validation=2, test=2, height=96, width=128)
 DIGEST = """
 import hashlib, sys
@@ -100,6 +100,24 @@ def test_inks_differ_from_what_they_lie_on(least: float) -> None:
     assert len({one.ink for one in inked}) > 4
 
 
+def test_digits_that_touch_each_other_have_inks_of_their_own() -> None:
+    """Where no contrast is asked for, every ink is free to be taken."""
+    layout = LAYOUT._replace(least_contrast=0.0)
+    touching = 0
+    for number in range(12):
+        laid = Scene(layout, "train", number, 0)._drawn()[1]
+        pairs = [(a, b) for a, b in combinations(laid, 2) if a.stamp.touches(b.stamp)]
+        assert all(a.digit.ink != b.digit.ink for a, b in pairs)
+        touching += len(pairs)
+    assert touching > 10
+
+
+def test_whether_stamps_touch_by_hand() -> None:
+    stamp = Stamp(10, 20, np.ones((5, 3), np.float32))
+    assert stamp.touches(stamp.moved(2, 4)) and stamp.touches(stamp.moved(-2, -4))
+    assert not any(stamp.touches(stamp.moved(x, y)) for x, y in ((3, 0), (-3, 0), (0, 5), (0, -5)))
+
+
 def test_the_contrast_that_is_asked_for_reaches_the_picture() -> None:
     faint, clear = (Scenes(train=1, least_contrast=least).layout() for least in (0.28, 0.45))
     assert faint == LAYOUT
@@ -138,7 +156,7 @@ def test_digits_are_where_they_are_said_to_be() -> None:
 
 def test_a_sequence_may_be_long() -> None:
     """Who has left is gone: a digit neither grows back into the picture nor is laid out for ever."""
-    sequence = Sequence(Layout(64, 64, (2, 6), (0.1, 0.35), 0.75), "train", 0, 0, 3000)
+    sequence = Sequence(Layout(64, 64, (2, 6), (0.1, 0.35), 0.75, 0.28), "train", 0, 0, 3000)
     cast = sequence.places()
     assert len(cast.actors) > 100
     laid, _ = cast.laid(2999, 3000, sequence.layout)
