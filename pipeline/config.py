@@ -14,6 +14,7 @@ from pipeline import yaml_file
 from pipeline.augment import Operation, check
 from pipeline.augment.mixing import check_groups
 from pipeline.compress import CompressSettings
+from pipeline.data import several_sizes
 from pipeline.data.input import InputSettings
 from pipeline.data.missing import MissingRegions
 from pipeline.data.prepare import DataSettings
@@ -87,6 +88,8 @@ class Config(Settings):
         try:
             check_groups(self.augment, self.train.batch_size // (self.train.devices.replicas or 1))
             self.task.require_suited(self.augment)
+            several_sizes.check(self.task, self.input)
+            several_sizes.check_learner(self.learner, self.input)
             if self.export.anchored:
                 self.task.anchored()
         except ConfigError as error:

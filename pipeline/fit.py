@@ -21,8 +21,9 @@ from pipeline import callbacks
 from pipeline.averaging import AveragedWeights
 from pipeline.checkpoints import Checkpoints, Position
 from pipeline.data import input as data_input
+from pipeline.data import several_sizes
 from pipeline.data.example import IMAGE, VALIDATION
-from pipeline.errors import ConfigError, TrainingError
+from pipeline.errors import TrainingError
 from pipeline.strategy import Precision, mirrored, per_replica
 from pipeline.train import Phase, TrainingJob, TrainingResult, phases
 
@@ -110,17 +111,11 @@ def of_any_size(job: TrainingJob, model: keras.Model) -> keras.Model:
         ConfigError: the learner trains on pictures of one size.
         TrainingError: a part of the network is made for one.
     """
-    name = str(job.input.several_sizes)
-    if not job.learner.any_size:
-        raise ConfigError(
-            f"`input.{name}` asks for pictures of several sizes, but the learner takes those of one. Leave "
-            f"input.{name} out.",
-            ("input", name),
-        )
+    several_sizes.check_learner(job.learner, job.input)
     try:
         return graphs.with_any_size(model)
     except ValueError as error:
-        raise TrainingError(f"{error} Leave input.{name} out, or choose another network.") from error
+        raise TrainingError(f"{error} Leave input.{job.input.several_sizes} out, or choose another network.") from error
 
 
 def fit_phase(training: Training, phase: Phase, *, restoring: bool, last: bool) -> None:

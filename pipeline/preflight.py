@@ -16,8 +16,8 @@ from pipeline.tasks import Task
 if TYPE_CHECKING:
     from pipeline.compress.qat.check import Table
 
-PLACEHOLDERS = ("one", "another")
-"""Names of outputs as long as no data says which there are; their number changes no layer's kind."""
+OUTPUTS = 2
+"""How many outputs are assumed as long as neither data nor settings say it; their number changes no layer's kind."""
 
 
 def check(config: Config, run: Run) -> Table:
@@ -62,8 +62,8 @@ def resolved_task(config: Config, run: Run) -> Task:
     """The task with the names of the prepared data, or with placeholders."""
     if run.data.exists():
         return config.task.resolve(Store.open(run.store).info)
-    classes = getattr(config.task, "class_names", ()) or PLACEHOLDERS
-    values = getattr(config.task, "value_names", ()) or PLACEHOLDERS
+    classes = names_of(config.task, "class_names", "thresholds")
+    values = names_of(config.task, "value_names", "value_mean", "value_std")
     info = DataInfo(
         fields=(config.task.label_field,),
         class_names=classes,
@@ -75,3 +75,10 @@ def resolved_task(config: Config, run: Run) -> Task:
         marks_missing=True,
     )
     return config.task.resolve(info)
+
+
+def names_of(task: Task, setting: str, *one_each: str) -> tuple[str, ...]:
+    """The outputs' names as set, or as many placeholders as a setting with a number for each output has numbers."""
+    named: tuple[str, ...] = getattr(task, setting, ())
+    counts = [len(getattr(task, name, ())) for name in one_each]
+    return named or tuple(f"output {number}" for number in range(max([*counts, 0]) or OUTPUTS))

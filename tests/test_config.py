@@ -123,6 +123,17 @@ def test_files_for_runtimes_that_know_anchors_are_refused_before_any_training() 
     assert "the task 'classification' has none" in problem(BASE, "export.anchored=true")
 
 
+def test_several_sizes_are_refused_before_anything_is_prepared() -> None:
+    detection = "data: {source: scenes}\ntask: {kind: detection, detector: DETECTOR}\ninput:\n  multi_scale: {}\n"
+    assert loads(detection.replace("DETECTOR", "yolo")).input.multi_scale
+    assert (
+        "test.yaml:4: `input.multi_scale` asks for pictures of several sizes, but the network of the task"
+        in problem(detection.replace("DETECTOR", "faster_rcnn"))
+    )
+    distilled = "learner: {kind: distilled, teacher: runs/teacher}\n"
+    assert "but the learner takes those of one" in problem(detection.replace("DETECTOR", "yolo") + distilled)
+
+
 def test_load_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(BASE + "seed: x\n", encoding="utf-8")

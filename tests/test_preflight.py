@@ -71,6 +71,21 @@ def test_the_task_is_known_before_its_data_is_prepared(kind, tmp_path):
     assert resolved_task(config, Run(tmp_path)).name == kind
 
 
+@pytest.mark.parametrize(
+    ("task", "outputs"),
+    [
+        ("kind: multi_label, thresholds: [0.4, 0.5, 0.6]", 3),
+        ("kind: multi_label", 2),
+        ("kind: multi_label, class_names: [a, b, c, d]", 4),
+        ("kind: regression, value_mean: [3.0]", 1),
+        ("kind: regression, value_std: [1.0, 2.0, 0.5], value_mean: [0.0, 0.0, 0.0]", 3),
+    ],
+)
+def test_as_many_outputs_as_settings_have_numbers_for(task: str, outputs: int, tmp_path: Path):
+    config = loads(f"data: {{source: digits}}\ntask: {{{task}}}\n")
+    assert len(resolved_task(config, Run(tmp_path)).output_names) == outputs
+
+
 def test_all_that_becomes_simpler_layers_says_which():
     from pipeline.compress.qat import simplify
     from pipeline.compress.qat.check import table_of

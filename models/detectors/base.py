@@ -12,7 +12,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -82,6 +82,9 @@ class FromAnchors:
 
 class Detector(Settings):
     """The base of the architectures."""
+
+    any_size: ClassVar[bool] = True
+    """Whether its network takes pictures of any size while it is trained."""
 
     @abstractmethod
     def answers(self, levels: int) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -50,6 +50,7 @@ class Stages:
 class FasterRCNN(Anchored):
     """Two stages: the second looks at each proposal by itself, which costs time and pays where classes are alike."""
 
+    any_size: ClassVar[bool] = False
     kind: Literal["faster_rcnn"] = "faster_rcnn"
     """Faster R-CNN."""
     head_depth: int = Field(default=1, ge=0, le=8)

@@ -11,6 +11,7 @@ from pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from pipeline.data.input import InputSettings
     from pipeline.data.store import Store
+    from pipeline.learners.base import Learner
     from pipeline.tasks.base import Task
 
 
@@ -21,8 +22,8 @@ def check(task: Task, settings: InputSettings) -> None:
         return
     if not task.any_size:
         raise ConfigError(
-            f"`input.{name}` asks for pictures of several sizes, but the task {task.name!r} takes those of one. Leave "
-            f"input.{name} out.",
+            f"`input.{name}` asks for pictures of several sizes, but the network of the task {task.name!r} as it is "
+            f"set takes those of one. Leave input.{name} out.",
             ("input", name),
         )
     sizes, multiple = settings.sizes(task.picture), task.size_multiple
@@ -40,6 +41,18 @@ def check(task: Task, settings: InputSettings) -> None:
             f"where it is trained at several sizes. Choose such sizes, or leave input.{name} out.",
             ("input", name),
         )
+
+
+def check_learner(learner: Learner, settings: InputSettings) -> None:
+    """Raises ConfigError where batches of several sizes are asked for, but the learner trains on those of one."""
+    name = settings.several_sizes
+    if name is None or learner.any_size:
+        return
+    raise ConfigError(
+        f"`input.{name}` asks for pictures of several sizes, but the learner takes those of one. Leave input.{name} "
+        "out.",
+        ("input", name),
+    )
 
 
 def kept(settings: InputSettings, need: Need) -> Kept:

@@ -96,9 +96,6 @@ class Task(Settings):
     backbone: Backbone = Field(default_factory=SmallResNet, discriminator="kind")
     """The network that turns a picture into features."""
 
-    any_size: ClassVar[bool] = False
-    """Whether its network takes pictures of any size while it is trained: nothing in it but convolutions, up to where
-    all places are pooled."""
     label_field: ClassVar[str]
     """The Example's field that holds what is to be learned."""
     metric: ClassVar[Metric]
@@ -154,6 +151,12 @@ class Task(Settings):
     def monitor(self) -> Metric:
         """The validation number that chooses the best checkpoint, without its `val_` prefix."""
         return Metric("loss", "min")
+
+    @property
+    def any_size(self) -> bool:
+        """Whether its network takes pictures of any size while it is trained: nothing in it but convolutions, up to
+        where all places are pooled."""
+        return False
 
     @property
     def size_multiple(self) -> int:

@@ -67,7 +67,6 @@ class Detection(Task):
     objects_a_picture: float | None = Field(default=None, gt=0.0)
     """By what a picture's loss is divided; left out, the mean number of objects of a training picture."""
 
-    any_size: ClassVar[bool] = True
     label_field: ClassVar[str] = BOXES
     metric: ClassVar[Metric] = Metric("map", "max")
 
@@ -98,6 +97,11 @@ class Detection(Task):
             )
         known = {"class_names": info.class_names, "class_weights": self.class_weights.resolve(info)}
         return self.model_copy(update={**known, "objects_a_picture": self.objects_a_picture or _mean_objects(info)})
+
+    @property
+    def any_size(self) -> bool:
+        """Where the detector's is."""
+        return self.detector.any_size
 
     @property
     def size_multiple(self) -> int:

@@ -165,7 +165,9 @@ def test_it_trains_on_all_sizes_and_validates_at_one(store: Store) -> None:
 
 
 class OfOneSize(Named):
-    any_size = False
+    @property
+    def any_size(self) -> bool:
+        return False
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ class OfOneSize(Named):
         (TASK, {"cache": "none"}, "`input.cache` is none, but `input.buckets`", ("input", "cache")),
         (TASK, {"cache_limit_gib": 0.0}, "would take .* Raise it, or leave", ("input", "buckets")),
         (TASK, {"service": "grpc://localhost:1"}, "workers of `input.service`", ("input", "buckets")),
-        (OfOneSize(**TASK.model_dump()), {}, "'classification' takes those of one", ("input", "buckets")),
+        (OfOneSize(**TASK.model_dump()), {}, "'classification' as it is set takes those of one", ("input", "buckets")),
     ],
 )
 def test_what_cannot_be(store: Store, task: Task, settings: dict[str, Any], message: str, place: Any) -> None:

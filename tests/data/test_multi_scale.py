@@ -95,7 +95,7 @@ DETECTION = Detection(picture=PictureFormat(height=64, width=64), strides=(8, 32
     [
         (TASK, {"cache": "decoded"}, "`input.cache` is decoded, but `input.multi_scale`", "cache"),
         (TASK, {"service": "grpc://localhost:1"}, "workers of `input.service`", "multi_scale"),
-        (OfOneSize(**TASK.model_dump()), {}, "'classification' takes those of one", "multi_scale"),
+        (OfOneSize(**TASK.model_dump()), {}, "'classification' as it is set takes those of one", "multi_scale"),
         (TASK, {"multi_scale": MultiScale(multiple_of=16)}, "leaves 16 x 16 for .*two sizes or more", "multi_scale"),
         (DETECTION, {"multi_scale": MultiScale(multiple_of=16)}, "multiples of 32, its coarsest", "multi_scale"),
         (DETECTION, {"multi_scale": None, "buckets": ((64, 64), (32, 48))}, "64 x 64, 32 x 48.*multiples", "buckets"),
