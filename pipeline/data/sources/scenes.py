@@ -24,6 +24,13 @@ DRAWS_WITH = ("numpy", "opencv-python-headless", "scikit-learn")
 """Packages whose version may change a pixel."""
 
 
+def checked(digits: tuple[int, int]) -> tuple[int, int]:
+    """The same, if these can be least and most digits of a picture; else ValueError."""
+    if not 1 <= digits[0] <= digits[1] <= 100:
+        raise ValueError(f"expected [least, most] with 1 <= least <= most <= 100, got {list(digits)}")
+    return digits
+
+
 class DrawnSource(DataSource):
     """Pictures of digits that are drawn by a seed; what scenes and sequences have in common."""
 
@@ -44,9 +51,7 @@ class DrawnSource(DataSource):
     @field_validator("digits")
     @classmethod
     def _some_digits(cls, digits: tuple[int, int]) -> tuple[int, int]:
-        if not 1 <= digits[0] <= digits[1] <= 100:
-            raise ValueError(f"expected [least, most] with 1 <= least <= most <= 100, got {list(digits)}")
-        return digits
+        return checked(digits)
 
     @field_validator("scale")
     @classmethod
@@ -87,14 +92,27 @@ class Scenes(DrawnSource):
     """Scenes for the test."""
     most_hidden: float = Field(default=0.5, ge=0.0, le=0.9)
     """The largest share of a digit that other digits, other things and the picture's edge may hide."""
+    train_digits: tuple[int, int] | None = None
+    """Least and most digits in a training picture; left out, as in the others. A network learns more from a picture
+    with many digits than from one with few, at the same cost."""
     learn: Literal["objects", "instances", "regions", "labels", "count", "reading", "caption", "question"] = "objects"
     """What is given with each picture: `objects`: boxes, classes, the share of each digit that is visible; `instances`:
     a mask of each as well; `regions`: the class of every pixel; `labels`: which digits are there; `count`: how many;
     `reading`: the digits in reading order as text; `caption`: a sentence; `question`: a question as text and its answer
     as label."""
 
+    @field_validator("train_digits")
+    @classmethod
+    def _some_train_digits(cls, digits: tuple[int, int] | None) -> tuple[int, int] | None:
+        return digits and checked(digits)
+
     def hidden(self) -> float:
         return self.most_hidden
+
+    def layout_of(self, split: str) -> Layout:
+        """The settings as the drawing takes them, for one split."""
+        layout = self.layout()
+        return layout._replace(digits=self.train_digits) if self.train_digits and split == TRAIN else layout
 
     def class_names(self) -> tuple[str, ...] | None:
         return CLASSES_OF[self.learn]()
@@ -105,8 +123,9 @@ class Scenes(DrawnSource):
     def examples(self) -> Iterator[RawExample]:
         from pipeline.data.scenes.render import Scene
 
-        layout, given = self.layout(), GIVEN[self.learn]
+        given = GIVEN[self.learn]
         for split, count in ((TRAIN, self.train), (VALIDATION, self.validation), (TEST, self.test)):
+            layout = self.layout_of(split)
             for number in range(count):
                 scene = Scene(layout, split, number, self.seed)
                 identity = f"{split}/{number:06}"

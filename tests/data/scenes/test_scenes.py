@@ -112,6 +112,16 @@ def test_digits_that_touch_each_other_have_inks_of_their_own() -> None:
     assert touching > 10
 
 
+def test_training_pictures_may_hold_more_digits_than_those_of_the_test() -> None:
+    crowded = Scenes(train=6, validation=0, test=6, most_hidden=0.2, train_digits=(14, 20))
+    counts: dict[str, list[int]] = {"train": [], "test": []}
+    for example in crowded.examples():
+        counts[example.split].append(len(example.objects))
+    assert min(counts["train"]) > 8 >= max(counts["test"])
+    plain = [one.image.read_bytes() for one in Scenes(train=6, validation=0, test=6, most_hidden=0.2).examples()]
+    assert [one.image.read_bytes() for one in crowded.examples()][6:] == plain[6:]
+
+
 def test_whether_stamps_touch_by_hand() -> None:
     stamp = Stamp(10, 20, np.ones((5, 3), np.float32))
     assert stamp.touches(stamp.moved(2, 4)) and stamp.touches(stamp.moved(-2, -4))
@@ -336,6 +346,7 @@ def test_digits_come_in_and_go_out() -> None:
     ("changes", "message"),
     [
         ("digits=[5, 2]", r"expected \[least, most\].*got \[5, 2\]"),
+        ("train_digits=[9, 2]", r"expected \[least, most\].*got \[9, 2\]"),
         ("scale=[0.5, 0.2]", r"expected \[least, largest\]"),
         ("train=0", "train"),
         ("learn=objcts", "Did you mean 'objects'"),
