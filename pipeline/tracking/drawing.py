@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pipeline import drawing
 from pipeline.errors import ConfigError
 from pipeline.files import new_file, write_file
 from pipeline.locations import resolved
-from pipeline.tracking.frames import imported_av
+from pipeline.tracking.frames import Frame, Reader, imported_av
 from pipeline.tracking.tracker import Tracked
 
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4")
@@ -86,6 +86,28 @@ def drawn_to(place: Path, rate: float | None) -> Iterator[Sink]:
             gif.save(file, rate or USUAL_RATE)
     else:
         yield _Pictures(place)
+
+
+@contextmanager
+def annotating(
+    place: Path | None, rate: float | None, reader: Reader, class_names: Sequence[str]
+) -> Iterator[Callable[[Frame, Tracked], None]]:
+    """What draws each frame with its tracks to a place; nothing where there is no place or no picture.
+
+    Args:
+        place, rate: see `drawn_to`; without a rate, the video's own.
+    """
+    with ExitStack() as stack:
+        sink: Sink | None = None
+
+        def seen(frame: Frame, tracked: Tracked) -> None:
+            nonlocal sink
+            if place and frame.pixels is not None:
+                # Not before the first frame: only then is it known how many there are in a second.
+                sink = sink or stack.enter_context(drawn_to(place, rate or reader.rate))
+                sink.write(frame.number, annotated(frame.pixels, tracked, class_names))
+
+        yield seen
 
 
 class _Pictures(Sink):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,11 +13,11 @@ import numpy as np
 
 from pipeline.data import followed_boxes
 from pipeline.errors import ConfigError
-from pipeline.files import require_writable, write_file
-from pipeline.tracking import drawing, mot, single_scores
+from pipeline.files import require_writable
+from pipeline.tracking import drawing, single_scores
 from pipeline.tracking.follower import Followed, Follower, FollowSettings, SiameseNetwork
 from pipeline.tracking.frames import Frame, Reader, footage_at
-from pipeline.tracking.run import SUMMARY, TRACKS, Outcome
+from pipeline.tracking.outcome import Outcome, of_video, written
 from pipeline.tracking.tracker import CONFIRMED, Tracked
 
 if TYPE_CHECKING:
@@ -92,11 +90,7 @@ def follow(
     reader.require_some(asked.place)
     document = _document(asked, settings, reader, way) | {"scores": _scores(truth, way, reader.count)}
     seen = {number: _as_track(one) for number, one in way.frames.items() if not one.lost}
-    write_file(output / TRACKS, mot.as_text(seen))
-    document["files"] = {"tracks": str(output / TRACKS), "summary": str(output / SUMMARY)}
-    document["files"] |= {"drawn": str(asked.draw)} if asked.draw else {}
-    write_file(output / SUMMARY, json.dumps(document, indent=2, allow_nan=False) + "\n")
-    return Outcome(document, reader.problems)
+    return written(output, seen, document, asked.draw, reader)
 
 
 def way_of(
@@ -170,16 +164,11 @@ def _followed_and_drawn(
     start: Start,
     progress: Progress,
 ) -> Way:
-    with ExitStack() as stack:
-        sink: drawing.Sink | None = None
+    with drawing.annotating(asked.draw, asked.rate, reader, NAMES) as draw:
 
         def seen(frame: Frame, followed: Followed) -> None:
-            nonlocal sink
             progress(frame.number, reader.declared)
-            if asked.draw and frame.pixels is not None:
-                # Not before the first frame: only then is it known how many there are in a second.
-                sink = sink or stack.enter_context(drawing.drawn_to(asked.draw, asked.rate or reader.rate))
-                sink.write(frame.number, drawing.annotated(frame.pixels, _as_track(followed), NAMES))
+            draw(frame, _as_track(followed))
 
         return way_of(network, reader, settings, start, seen)
 
@@ -205,12 +194,9 @@ def _scores(truth: np.ndarray | None, way: Way, count: int) -> dict[str, Any] | 
 
 
 def _document(asked: Asked, settings: FollowSettings, reader: Reader, way: Way) -> dict[str, Any]:
-    height, width = reader.size
     lost: Sequence[int] = [number for number, one in way.frames.items() if one.lost]
     return {
-        "video": str(asked.place),
-        "frames": {"count": reader.count, "a_second": reader.rate, "width": width, "height": height},
-        "problems": [{**vars(problem)} for problem in reader.problems],
+        **of_video(asked.place, reader),
         "lost": {"frames": len(lost), "first": lost[0] if lost else None},
         "seconds": {"following": round(way.seconds, 3)},
         "settings": settings.model_dump(mode="json"),

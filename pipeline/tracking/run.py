@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.data.sources.base import shortened
-from pipeline.errors import ConfigError, DataError
-from pipeline.files import require_writable, write_file
+from pipeline.errors import ConfigError
+from pipeline.files import require_writable
 from pipeline.tracking import drawing, mot, scores
 from pipeline.tracking.detector import FrameDetector
-from pipeline.tracking.frames import Footage, Frame, Problem, Reader, footage_at
+from pipeline.tracking.frames import Footage, Frame, Reader, footage_at
 from pipeline.tracking.mot import Objects
+from pipeline.tracking.outcome import Outcome, of_video, written
 from pipeline.tracking.settings import TrackSettings
 from pipeline.tracking.stored import StoredSequence, is_store
 from pipeline.tracking.tracker import Detections, Tracked, Tracker
@@ -30,9 +28,6 @@ if TYPE_CHECKING:
 
 BATCH = 8
 """Frames that are shown to the model at once."""
-TRACKS, SUMMARY = "tracks.csv", "summary.json"
-TOLERATED = ("resized", "damaged")
-"""Problems of frames that were used all the same."""
 
 Truth = Callable[[int, int, Sequence[str]], Mapping[int, Objects]]
 """Height and width of the frames and the model's classes -> frame number -> true objects."""
@@ -81,27 +76,6 @@ class Followed:
         return last
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What `convoy track` tells.
-
-    Args:
-        document: plain JSON values.
-        problems: of the video.
-    """
-
-    document: dict[str, Any]
-    problems: Sequence[Problem]
-
-    def require_whole(self) -> None:
-        """Raises DataError where frames could not be read, after all others have been tracked."""
-        missing = [str(problem) for problem in self.problems if problem.kind not in TOLERATED]
-        if missing:
-            raise DataError(
-                f"{self.document['video']}: {shortened(missing)}. What could be read was tracked and written."
-            )
-
-
 def track(detector: FrameDetector, asked: Asked, settings: TrackSettings, output: Path, progress: Progress) -> Outcome:
     """Tracks a video and writes `tracks.csv` and `summary.json` to `output`, and the drawn frames where asked for.
 
@@ -122,11 +96,7 @@ def track(detector: FrameDetector, asked: Asked, settings: TrackSettings, output
     reader.require_some(asked.place)
     found = _scores(truth, followed, reader, detector) if truth else None
     document = _document(asked, settings, reader, followed, detector) | {"scores": found}
-    write_file(output / TRACKS, mot.as_text(followed.tracks))
-    document["files"] = {"tracks": str(output / TRACKS), "summary": str(output / SUMMARY)}
-    document["files"] |= {"drawn": str(asked.draw)} if asked.draw else {}
-    write_file(output / SUMMARY, json.dumps(document, indent=2, allow_nan=False) + "\n")
-    return Outcome(document, reader.problems)
+    return written(output, followed.tracks, document, asked.draw, reader)
 
 
 def follow(
@@ -155,16 +125,11 @@ def follow(
 def _followed_and_drawn(
     detector: FrameDetector, reader: Reader, asked: Asked, settings: TrackSettings, progress: Progress
 ) -> Followed:
-    with ExitStack() as stack:
-        sink: drawing.Sink | None = None
+    with drawing.annotating(asked.draw, asked.rate, reader, detector.class_names) as draw:
 
         def seen(frame: Frame, tracked: Tracked) -> None:
-            nonlocal sink
             progress(frame.number, reader.declared)
-            if asked.draw and frame.pixels is not None:
-                # Not before the first frame: only then is it known how many there are in a second.
-                sink = sink or stack.enter_context(drawing.drawn_to(asked.draw, asked.rate or reader.rate))
-                sink.write(frame.number, drawing.annotated(frame.pixels, tracked, detector.class_names))
+            draw(frame, tracked)
 
         return follow(reader, detector, Tracker(settings, detector.threshold), seen)
 
@@ -225,12 +190,9 @@ def _document(
 ) -> dict[str, Any]:
     lengths = followed.lengths()
     names = Counter(_name(detector.class_names, kind) for kind in followed.classes().values())
-    height, width = reader.size
     return {
-        "video": str(asked.place),
+        **of_video(asked.place, reader),
         "sequence": asked.sequence,
-        "frames": {"count": reader.count, "a_second": reader.rate, "width": width, "height": height},
-        "problems": [{**vars(problem)} for problem in reader.problems],
         "tracks": {
             "count": len(lengths),
             "classes": dict(names.most_common()),

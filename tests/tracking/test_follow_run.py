@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.tracking import mot
 from pipeline.tracking.follow_run import Asked, follow
 from pipeline.tracking.follower import FollowSettings
-from pipeline.tracking.run import Outcome
+from pipeline.tracking.outcome import Outcome
 from tests.tracking.test_follower import HEIGHT, OBJECT, WIDTH, Comparing, frame
 from tests.tracking.test_run import silent
 

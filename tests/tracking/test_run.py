@@ -25,8 +25,9 @@ from pipeline.tracking.appearance import Colours, NetworkFeatures, NoAppearance
 from pipeline.tracking.detector import open_detector
 from pipeline.tracking.fitting import fitted
 from pipeline.tracking.kalman import Kalman
+from pipeline.tracking.outcome import Outcome
 from pipeline.tracking.particles import Particles
-from pipeline.tracking.run import Asked, Outcome, track
+from pipeline.tracking.run import Asked, track
 from pipeline.tracking.settings import TrackSettings
 from pipeline.tracking.stored import StoredSequence
 from pipeline.tracking.tracker import Detections

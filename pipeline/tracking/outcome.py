@@ -1,0 +1,68 @@
+"""What a verb that goes through a video tells and writes, whether it tracks many objects or follows one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.data.sources.base import shortened
+from pipeline.errors import DataError
+from pipeline.files import write_file
+from pipeline.tracking import mot
+
+if TYPE_CHECKING:
+    from pipeline.tracking.frames import Problem, Reader
+    from pipeline.tracking.tracker import Tracked
+
+TRACKS, SUMMARY = "tracks.csv", "summary.json"
+TOLERATED = ("resized", "damaged")
+"""Problems of frames that were used all the same."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is told.
+
+    Args:
+        document: plain JSON values.
+        problems: of the video.
+    """
+
+    document: dict[str, Any]
+    problems: Sequence[Problem]
+
+    def require_whole(self) -> None:
+        """Raises DataError where frames could not be read, after all others have been tracked."""
+        missing = [str(problem) for problem in self.problems if problem.kind not in TOLERATED]
+        if missing:
+            raise DataError(
+                f"{self.document['video']}: {shortened(missing)}. What could be read was tracked and written."
+            )
+
+
+def of_video(place: Path, reader: Reader) -> dict[str, Any]:
+    """What is told of the video itself, once it is read."""
+    height, width = reader.size
+    return {
+        "video": str(place),
+        "frames": {"count": reader.count, "a_second": reader.rate, "width": width, "height": height},
+        "problems": [{**vars(problem)} for problem in reader.problems],
+    }
+
+
+def written(
+    output: Path, tracks: Mapping[int, Tracked], document: dict[str, Any], drawn: Path | None, reader: Reader
+) -> Outcome:
+    """Writes `tracks.csv` and `summary.json` to a folder, and tells where all files are.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
+    write_file(output / TRACKS, mot.as_text(tracks))
+    files = {"tracks": str(output / TRACKS), "summary": str(output / SUMMARY)}
+    document = document | {"files": files | ({"drawn": str(drawn)} if drawn else {})}
+    write_file(output / SUMMARY, json.dumps(document, indent=2, allow_nan=False) + "\n")
+    return Outcome(document, reader.problems)
