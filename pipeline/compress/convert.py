@@ -22,6 +22,8 @@ FIXED_RANGE_OPERATIONS = {"Softmax", "Sigmoid"}
 """Operations whose quantized output has a range that TFLite fixes at 0..1, as exact as eight bits can be."""
 PASSING_OPERATIONS = {"Placeholder", "Identity", "NoOp"}
 """Operations that compute nothing."""
+OWN_GRADIENT = "_gradient_op_type"
+"""Attribute of operations with a gradient other than that of their type."""
 MOST_CONSTANTS = 10_000_000
 """Numbers in the variables of a model that the converter takes as constants, which is faster up to about so many."""
 
@@ -249,9 +251,22 @@ def _serving_function(model: keras.Model) -> Any:
 
     @tf.function(input_signature=list(specs.values()))
     def serve(*inputs: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        return named(model, model(dict(zip(specs, inputs, strict=True)), training=False))
+        outputs = named(model, model(dict(zip(specs, inputs, strict=True)), training=False))
+        _forget_gradients(tf.compat.v1.get_default_graph())
+        return outputs
 
     return serve.get_concrete_function()
+
+
+def _forget_gradients(graph: tf.Graph) -> None:
+    """Takes gradients of their own, as swish has one, from a graph that is never trained again.
+
+    The converter saves them with the graph, which fails where such a gradient reads a tensor of the graph; it then goes
+    on without a word, and without the signature.
+    """
+    for operation in graph.get_operations():
+        if OWN_GRADIENT in operation.node_def.attr:
+            operation._clear_attr(OWN_GRADIENT)
 
 
 def _quickly_saved(function: Any) -> tuple[Any, tf.Module]:

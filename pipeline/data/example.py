@@ -45,7 +45,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pipeline.data.outlines import Outline
 
@@ -99,6 +99,10 @@ SPLITS = (TRAIN, VALIDATION, TEST)
 
 class MadePicture(ABC):
     """A picture that is made when it is stored, such as one that is drawn; what is known of it may come without it."""
+
+    waits: ClassVar[bool] = False
+    """Whether making it waits for the disk or decodes, both without the interpreter's lock, and so is worth a thread.
+    Drawing holds the lock: two threads are slower than one."""
 
     @abstractmethod
     def read_bytes(self) -> bytes:

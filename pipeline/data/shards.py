@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import numpy as np
 
 from models.stack import tf
-from pipeline.data.example import SPLITS, RawExample
+from pipeline.data.example import SPLITS, MadePicture, RawExample
 from pipeline.data.loading import Loaded, load, record
 from pipeline.data.missing import MissingRegions
 from pipeline.data.pictures import BadPicture
@@ -112,7 +112,7 @@ def write_shard(
 ) -> tuple[Shard, Tally]:
     """Writes one shard, whole or not at all, and tells what became of its pictures; `done` is called after each."""
     tally, file = Tally(), job.file(place)
-    loads = in_order(partial(_load, job), sorted(work, key=lambda one: one.key), _is_encoded)
+    loads = in_order(partial(_load, job), sorted(work, key=lambda one: one.key), is_worth_a_thread)
     with new_file(file) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
         for (_, index, example), loaded in loads:
             if isinstance(loaded, BadPicture):
@@ -128,9 +128,10 @@ def _load(job: Job, work: Work) -> Loaded | BadPicture:
     return load(work.example, job.fields, job.regions)
 
 
-def _is_encoded(work: Work) -> bool:
-    """Whether loading is worth a thread. Pixels are not: Pillow compresses PNG under the interpreter's lock."""
-    return not isinstance(work.example.image, np.ndarray)
+def is_worth_a_thread(work: Work) -> bool:
+    """Whether loading is. Pixels are not: Pillow compresses PNG under the interpreter's lock."""
+    image = work.example.image
+    return image.waits if isinstance(image, MadePicture) else not isinstance(image, np.ndarray)
 
 
 def without_empty(folder: Path, shards: list[Shard]) -> list[Shard]:

@@ -14,9 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.data.example import RawExample
 from pipeline.data.pool import in_order
 from pipeline.data.prepare import DataSettings, prepare
-from pipeline.data.sources import ClassFolders
+from pipeline.data.search_windows import Window
+from pipeline.data.shards import Work, is_worth_a_thread
+from pipeline.data.sources import ClassFolders, Scenes
+from pipeline.data.sources.template_pairs import Crop, Pair
 from pipeline.data.splits import Splits
 from pipeline.errors import StorageError
 from tests.data.pictures import class_folders, encoded
@@ -174,3 +178,14 @@ def test_pool_keeps_the_order_and_reads_few_ahead():
     assert next(results) == (0, 0)
     assert len(taken) < 100
     assert list(results) == [(number, number * number) for number in range(1, 500)]
+
+
+def test_what_is_drawn_is_drawn_without_threads(tmp_path: Path):
+    """Two threads that draw are slower than one; what waits for the disk has one of its own."""
+    scene = next(iter(Scenes(train=1).examples())).image
+    crop = Crop(tmp_path / "a.png", ("a", 0, ""), Window(0, 0, 8), gain=1.0)
+    pair = Pair(crop, crop, side=8)
+    images = {"drawn": scene, "cut": pair, "file": tmp_path / "a.png", "bytes": b"JPEG", "pixels": np.zeros((2, 2, 3))}
+    works = {name: Work(0, 0, RawExample(id="0", image=image, where="")) for name, image in images.items()}
+    threads = {name: is_worth_a_thread(work) for name, work in works.items()}
+    assert threads == {"drawn": False, "cut": True, "file": True, "bytes": True, "pixels": False}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import uuid4
 
 import numpy as np
@@ -189,6 +189,7 @@ class Crop:
 class Pair(MadePicture):
     """The search crop above the template crop, made when its bytes are asked for."""
 
+    waits: ClassVar[bool] = True
     search: Crop
     template: Crop
     side: int
