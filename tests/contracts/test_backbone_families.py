@@ -14,6 +14,7 @@ from models.backbones import FAMILIES
 from models.graphs import feature_levels, with_float_input
 from models.stack import keras, tf
 from pipeline.compress.convert import tflite_file
+from pipeline.compress.quantization_aware import load, quantization_aware
 from tests.contracts.backbones import Built, built
 from tests.contracts.subjects import SMALLEST
 from tests.contracts.test_quantizable import unknown
@@ -48,15 +49,21 @@ def test_quantization_aware_training_knows_every_layer(member: Built) -> None:
     assert unknown(with_float_input(member.model)) == set()
 
 
+def test_a_fake_quantized_network_reloads(member: Built, tmp_path: Path) -> None:
+    network = with_float_input(keras.Model(member.model.inputs, {"y": member.least_with_all_kinds()}))
+    student = quantization_aware(network)
+    student.save(tmp_path / "student.keras")
+    pictures = member.pictures(1).astype(np.float32)
+    (found,), (expected,) = (one(pictures).values() for one in (load(tmp_path / "student.keras"), student))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_tflite_has_it_in_builtin_operators(member: Built) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
-    network = with_float_input(keras.Model(member.model.inputs, member.least_with_all_kinds()))
+    network = with_float_input(keras.Model(member.model.inputs, {"y": member.least_with_all_kinds()}))
     pictures = member.pictures(1).astype(np.float32)
     interpreter = Interpreter(model_content=tflite_file(network))
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pictures)
-    interpreter.invoke()
-    expected = network(pictures)
-    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    expected = network(pictures)["y"]
+    found = interpreter.get_signature_runner("serving_default")(image=pictures)["y"]
     np.testing.assert_allclose(found, expected, atol=1e-4 * max(1.0, float(np.abs(expected).max())))

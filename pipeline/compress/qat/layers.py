@@ -18,6 +18,10 @@ class ChannelAffine(keras.layers.DepthwiseConv2D):
     def __init__(self, **kwargs: Any):
         super().__init__(**{**kwargs, "kernel_size": 1})
 
+    def get_build_config(self) -> None:
+        """Loaded without weights, as Keras' own layers are, which the wrapper then makes: it takes those that are there
+        already for its own too, and a file does not hold them twice."""
+
 
 @keras.saving.register_keras_serializable(package="convoy")
 class UnitLength(keras.layers.Layer):
