@@ -136,9 +136,9 @@ class _Interpreter:
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
+            runner = self._interpreter.get_signature_runner(SIGNATURE)
         except (RuntimeError, ValueError) as error:
             raise RunError(f"LiteRT cannot run {path}: {error}") from error
-        runner = self._interpreter.get_signature_runner(SIGNATURE)
         self._inputs = runner.get_input_details()
         self._outputs = runner.get_output_details()
 
