@@ -123,7 +123,7 @@ def test_unknown_signature(saved_model):
 def test_a_file_without_a_signature(tmp_path):
     doubled = tf.function(lambda x: x * 2.0).get_concrete_function(tf.TensorSpec([1, 2]))
     (tmp_path / "model.tflite").write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([doubled]).convert())
-    with pytest.raises(RunError, match="LiteRT cannot run .*model.tflite.*serving_default"):
+    with pytest.raises(RunError, match=r"LiteRT cannot run .*model.tflite.*serving_default"):
         TFLitePredictor(tmp_path / "model.tflite")
 
 
