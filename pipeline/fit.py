@@ -97,6 +97,7 @@ def build(job: TrainingJob) -> keras.Model:
     """
     try:
         model = job.task.build()
+        graphs.let_statistics_settle(model, job.settings.epochs * job.steps_per_epoch)
         for phase in phases(job.settings, job.steps_per_epoch):
             choose_trainable(model, phase)
     except ValueError as error:  # `models` knows nothing of our errors

@@ -138,3 +138,12 @@ def test_int8_holds_only_integers_and_normalises_exactly(channels: int, build, p
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], samples[2:3])
     interpreter.invoke()
     assert np.array_equal(interpreter.get_tensor(normalised[0]["index"]), samples[2:3].astype(int) - 128)
+
+
+@pytest.mark.parametrize(("steps", "momenta"), [(90, (0.9, 0.9)), (1000, (0.98, 0.9)), (100_000, (0.999, 0.9))])
+def test_statistics_settle_within_a_training(steps: int, momenta: tuple[float, float]) -> None:
+    inputs = keras.Input((4,))
+    published = keras.layers.BatchNormalization(momentum=0.999)
+    ours = keras.layers.BatchNormalization(momentum=0.9)
+    graphs.let_statistics_settle(keras.Model(inputs, ours(published(inputs))), steps)
+    assert (published.momentum, ours.momentum) == pytest.approx(momenta)

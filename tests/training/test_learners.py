@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.backbones import MobileNet
 from models.graphs import with_float_input
-from models.stack import tf
+from models.preprocess import PictureFormat
+from models.stack import keras, tf
 from pipeline import fit, strategy
 from pipeline.learners import Supervised
 from pipeline.tasks.base import Task
@@ -60,3 +62,11 @@ def test_fine_tuning_reads_the_learners_batches(job: TrainingJob) -> None:
     fit.fine_tune(job, devices, model, epochs=1, learning_rate=1e-3)
     assert SEEN[2] >= job.steps_per_epoch
     assert any((old != new).any() for old, new in zip(before, model.get_weights(), strict=True))
+
+
+def test_statistics_of_a_published_network_settle_within_a_short_training(job: TrainingJob) -> None:
+    backbone, picture = MobileNet(kind="mobilenet", alpha=0.25), PictureFormat(height=32, width=32, channels=1)
+    published = job.task.model_copy(update={"backbone": backbone, "picture": picture})
+    model = fit.build(replace(job, task=published))
+    momenta = {layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
+    assert momenta == {0.9}
