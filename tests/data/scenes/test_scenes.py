@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import cv2
@@ -20,10 +20,10 @@ from pipeline.data.outlines import RunLengths
 from pipeline.data.prepare import DataSettings, prepare
 from pipeline.data.sampling import RepeatFactor, shown_classes
 from pipeline.data.scenes import backgrounds, words
-from pipeline.data.scenes.digits import LUMINANCE, Digit, Stamp
+from pipeline.data.scenes.digits import INKS, LUMINANCE, Digit, Stamp
 from pipeline.data.scenes.handwriting import any_glyph, glyphs
 from pipeline.data.scenes.motion import Frame, Sequence
-from pipeline.data.scenes.render import OWN, Layout, Scene, Seen, paint
+from pipeline.data.scenes.render import OWN, Laid, Layout, Scene, Seen, draw, paint
 from pipeline.data.scenes.render import seen as seen_of
 from pipeline.data.sources import Scenes, SceneSequences
 from pipeline.data.store import Store
@@ -110,6 +110,19 @@ def test_digits_that_touch_each_other_have_inks_of_their_own() -> None:
         assert all(a.digit.ink != b.digit.ink for a, b in pairs)
         touching += len(pairs)
     assert touching > 10
+
+
+def test_a_rim_keeps_digits_of_one_ink_apart() -> None:
+    """On grey a rim is the only thing that is darker than a light ink and the ground, or lighter than a dark one."""
+    stamp = Digit.drawn(np.random.default_rng(0), "train", 40.0).at(30.0, 30.0).stamp()
+    laid = Laid(Digit.drawn(np.random.default_rng(0), "train", 40.0), stamp)
+    rims = dict.fromkeys(((), tuple(INKS)), 0)
+    for taken, seed in product(rims, range(20)):
+        canvas = np.full((60, 60, 3), 0.5, np.float32)
+        ink = float(draw(np.random.default_rng(seed), canvas, laid, 0.4, taken).digit.shade @ LUMINANCE)
+        seen = canvas @ LUMINANCE
+        rims[taken] += bool(seen.min() < 0.4 if ink > 0.5 else seen.max() > 0.6)
+    assert rims[()] < 12 and rims[tuple(INKS)] == 20
 
 
 def test_training_pictures_may_hold_more_digits_than_those_of_the_test() -> None:
