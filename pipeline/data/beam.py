@@ -137,7 +137,7 @@ def read_work(file: str) -> Iterator[tuple[Place, Work]]:
 
 def write_and_note(job: Job, place: Place, work: Iterable[Work]) -> None:
     """On a worker: writes one shard, and beside it what became of its pictures."""
-    result = write_shard(job, place, work)
+    result = write_shard(job, place, work, processes=1)  # the runner starts as many workers as are wanted
     with new_file(_result(job, place)) as temporary:
         temporary.write_bytes(pickle.dumps(result))
 

@@ -102,7 +102,7 @@ class MadePicture(ABC):
 
     waits: ClassVar[bool] = False
     """Whether making it waits for the disk or decodes, both without the interpreter's lock, and so is worth a thread.
-    Drawing holds the lock: two threads are slower than one."""
+    Drawing holds the lock: two threads are slower than one, and many pictures are worth a process."""
 
     @abstractmethod
     def read_bytes(self) -> bytes:

@@ -7,18 +7,19 @@ same whoever wrote it. Memory holds a few pictures at a time.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from models.stack import tf
 from pipeline.data.example import SPLITS, MadePicture, RawExample
 from pipeline.data.loading import Loaded, load, record
+from pipeline.data.making import drawn
 from pipeline.data.missing import MissingRegions
 from pipeline.data.pictures import BadPicture
 from pipeline.data.pool import in_order
@@ -108,11 +109,18 @@ def shard_counts(surveyed: Survey, codes: np.ndarray, shard_mib: int) -> dict[st
 
 
 def write_shard(
-    job: Job, place: Place, work: Iterable[Work], done: Callable[[], None] = lambda: None
+    job: Job, place: Place, work: Iterable[Work], processes: int | None = None, done: Callable[[], None] = lambda: None
 ) -> tuple[Shard, Tally]:
-    """Writes one shard, whole or not at all, and tells what became of its pictures; `done` is called after each."""
+    """Writes one shard, whole or not at all, and tells what became of its pictures.
+
+    Args:
+        job, place, work: what is written where, in any order.
+        processes: how many may draw what is drawn; None for one on each processor.
+        done: called after each picture.
+    """
     tally, file = Tally(), job.file(place)
-    loads = in_order(partial(_load, job), sorted(work, key=lambda one: one.key), is_worth_a_thread)
+    ready = with_drawn(sorted(work, key=lambda one: one.key), processes)
+    loads = in_order(partial(_load, job), ready, is_worth_a_thread)
     with new_file(file) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
         for (_, index, example), loaded in loads:
             if isinstance(loaded, BadPicture):
@@ -128,10 +136,22 @@ def _load(job: Job, work: Work) -> Loaded | BadPicture:
     return load(work.example, job.fields, job.regions)
 
 
+def with_drawn(work: Sequence[Work], processes: int | None) -> Iterator[Work]:
+    """The same with pictures that are drawn as their bytes; those that wait are made where they are loaded."""
+    images = [one.example.image for one in work]
+    pictures = drawn([image for image in images if is_drawn(image)], processes)
+    for one, image in zip(work, images, strict=True):
+        yield one._replace(example=replace(one.example, image=next(pictures))) if is_drawn(image) else one
+
+
+def is_drawn(image: Any) -> bool:
+    """Whether an example's `image` is yet to be made, under the interpreter's lock."""
+    return isinstance(image, MadePicture) and not image.waits
+
+
 def is_worth_a_thread(work: Work) -> bool:
     """Whether loading is. Pixels are not: Pillow compresses PNG under the interpreter's lock."""
-    image = work.example.image
-    return image.waits if isinstance(image, MadePicture) else not isinstance(image, np.ndarray)
+    return not isinstance(work.example.image, np.ndarray)
 
 
 def without_empty(folder: Path, shards: list[Shard]) -> list[Shard]:

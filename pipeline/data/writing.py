@@ -49,7 +49,7 @@ def write_pictures(
                 spool.add(job.place_of(codes[index], key), Work(key, index, example))
                 rows.writerow((example.id, SPLITS[codes[index]]))
         for place in job.places():
-            shard, tally = write_shard(job, place, spool.of(place), done)
+            shard, tally = write_shard(job, place, spool.of(place), done=done)
             shards.append(shard)
             tallies.append(tally)
             merged(tallies).require_few(total, settings.max_bad_pictures)

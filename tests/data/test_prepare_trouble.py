@@ -9,16 +9,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.data import making
 from pipeline.data.example import RawExample
 from pipeline.data.pool import in_order
 from pipeline.data.prepare import DataSettings, prepare
+from pipeline.data.scenes.render import Scene
 from pipeline.data.search_windows import Window
-from pipeline.data.shards import Work, is_worth_a_thread
+from pipeline.data.shards import Work, is_worth_a_thread, with_drawn
 from pipeline.data.sources import ClassFolders, Scenes
 from pipeline.data.sources.template_pairs import Crop, Pair
 from pipeline.data.splits import Splits
@@ -180,12 +183,29 @@ def test_pool_keeps_the_order_and_reads_few_ahead():
     assert list(results) == [(number, number * number) for number in range(1, 500)]
 
 
-def test_what_is_drawn_is_drawn_without_threads(tmp_path: Path):
-    """Two threads that draw are slower than one; what waits for the disk has one of its own."""
+def test_what_waits_has_a_thread_and_what_is_drawn_a_process(tmp_path: Path):
+    """Two threads that draw are slower than one."""
     scene = next(iter(Scenes(train=1).examples())).image
     crop = Crop(tmp_path / "a.png", ("a", 0, ""), Window(0, 0, 8), gain=1.0)
     pair = Pair(crop, crop, side=8)
     images = {"drawn": scene, "cut": pair, "file": tmp_path / "a.png", "bytes": b"JPEG", "pixels": np.zeros((2, 2, 3))}
-    works = {name: Work(0, 0, RawExample(id="0", image=image, where="")) for name, image in images.items()}
-    threads = {name: is_worth_a_thread(work) for name, work in works.items()}
-    assert threads == {"drawn": False, "cut": True, "file": True, "bytes": True, "pixels": False}
+    works = [Work(0, 0, RawExample(id=name, image=image, where="")) for name, image in images.items()]
+    ready = {work.example.id: work for work in with_drawn(works, processes=1)}
+    threads = {name: is_worth_a_thread(work) for name, work in ready.items()}
+    assert threads == {"drawn": True, "cut": True, "file": True, "bytes": True, "pixels": False}
+    assert ready["drawn"].example.image == scene.read_bytes()
+    assert all(ready[name].example.image is images[name] for name in images if name != "drawn")
+
+
+def test_processes_draw_the_same_pictures_in_the_same_order(monkeypatch: pytest.MonkeyPatch):
+    scenes = [cast(Scene, example.image) for example in Scenes(train=40, validation=0, test=0, height=64).examples()]
+    expected = [scene.read_bytes() for scene in scenes]
+    monkeypatch.setattr(Scene, "read_bytes", never)
+    with pytest.raises(AssertionError, match="drawn in this process"):
+        list(making.drawn(scenes, processes=2))
+    monkeypatch.setattr(making, "FEWEST", 40)
+    assert list(making.drawn(scenes, processes=2)) == expected
+
+
+def never(scene: Scene) -> bytes:
+    raise AssertionError("drawn in this process")
