@@ -276,6 +276,17 @@ def with_caption(picture: Image.Image, text: str) -> Image.Image:
     return canvas
 
 
+def beside(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Two pictures of one height with a white line between them."""
+    from PIL import Image
+
+    line = max(2, left.width // 40)
+    canvas = Image.new("RGB", (left.width + line + right.width, left.height), "white")
+    canvas.paste(left)
+    canvas.paste(right, (left.width + line, 0))
+    return canvas
+
+
 @dataclass(frozen=True)
 class Cell:
     """One picture of a contact sheet.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from models.settings import Settings
 from pipeline.data.example import IMAGE, REAL
+from pipeline.errors import TrainingError
 from pipeline.metrics.base import Evaluator
 
 if TYPE_CHECKING:
@@ -53,6 +55,18 @@ def evaluate_predictor(
         if progress is not None:
             progress(done)
     return evaluator
+
+
+def finite_result(task: Task, evaluator: Evaluator) -> dict[str, Any]:
+    """The evaluator's result; TrainingError where the model's answers are NaN or infinite."""
+    result = evaluator.result()
+    if not math.isfinite(result[task.metric.name]):
+        raise TrainingError(
+            f"The trained model's answers to {result.get('non_finite_answers', 'some')} of {result['num_examples']} "
+            "pictures are not finite. Train again with a lower train.optimizer.learning_rate, or with "
+            "train.optimizer.clip_norm=1.0."
+        )
+    return result
 
 
 def labels_of(examples: dict[str, Any], real: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,11 +12,10 @@ report    all of it -> one page                                        report.ht
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from models.stack import keras
 from pipeline import console, ownership, strategy
@@ -34,8 +33,7 @@ from pipeline.data.prepare import prepare as prepare_data
 from pipeline.data.service import NOTICE
 from pipeline.data.store import Store
 from pipeline.environment import environment
-from pipeline.errors import TrainingError
-from pipeline.evaluate import evaluate_predictor
+from pipeline.evaluate import evaluate_predictor, finite_result
 from pipeline.files import new_folder, write_file
 from pipeline.run import Run
 from pipeline.summary import MetricSummary, Summary, TrainSummary, variant_summaries
@@ -195,21 +193,9 @@ def evaluate(config: Config, run: Run) -> None:
     write_task(run.task, task)
     run.write_json(run.evaluation, result)
     save_plots(evaluator.plots(), run.metrics)
-    keep_mistakes(config, run, store, task, evaluator)
+    keep_mistakes(config, run, store, task, evaluator, model)
     value = result[task.metric.name]
     console.say(f"evaluate: {task.metric.name} {value:.4f} on {data_input.evaluation_split(store.info)}")
-
-
-def finite_result(task: Task, evaluator: Evaluator) -> dict[str, Any]:
-    """The evaluator's result; TrainingError where the model's answers are NaN or infinite."""
-    result = evaluator.result()
-    if not math.isfinite(result[task.metric.name]):
-        raise TrainingError(
-            f"The trained model's answers to {result.get('non_finite_answers', 'some')} of {result['num_examples']} "
-            "pictures are not finite. Train again with a lower train.optimizer.learning_rate, or with "
-            "train.optimizer.clip_norm=1.0."
-        )
-    return result
 
 
 def tune(config: Config, store: Store, model: keras.Model, task: Task) -> Task:
@@ -230,14 +216,17 @@ def score(config: Config, store: Store, model: keras.Model, task: Task, split: s
         return evaluate_predictor(predictor, batches, task, lambda done: progress(done, total))
 
 
-def keep_mistakes(config: Config, run: Run, store: Store, task: Task, evaluator: Evaluator) -> None:
+def keep_mistakes(config: Config, run: Run, store: Store, task: Task, evaluator: Evaluator, model: keras.Model) -> None:
     """Writes the worst mistakes and their pictures."""
     from pipeline import pictures_kept
+    from pipeline.predictors import KerasPredictor
 
     split = data_input.evaluation_split(store.info)
     batches = data_input.evaluation_batches(store, task, split, config.evaluate.batch_size)
     mistakes = evaluator.mistakes(config.evaluate.mistakes)
-    run.write_json(run.mistakes, pictures_kept.keep_mistakes(run.metrics / "mistakes", batches, mistakes, store.info))
+    answered = pictures_kept.Answered(KerasPredictor(task.serving_model(model)), task)
+    rows = pictures_kept.keep_mistakes(run.metrics / "mistakes", batches, mistakes, store.info, answered)
+    run.write_json(run.mistakes, rows)
 
 
 # ---------------------------------------------------------------------------------------------------- compress
