@@ -10,6 +10,9 @@ import numpy as np
 Generator = np.random.Generator
 
 BRIGHTEST = 255.0
+KNEE, BRIGHTEST_LIT, STEEPNESS = 0.6, 3.0, 2.9
+"""Brightness from which on a camera takes highlights back, that which it shows as white, and how fast it does so: the
+curve is logarithmic and begins as steep as what is below. What is cut off at white instead is lost."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Camera:
 
     def picture(self, generator: Generator, scene: np.ndarray) -> np.ndarray:
         """uint8 [h, w, 3]."""
-        seen = cv2.GaussianBlur(scene, (0, 0), self.blur) if self.blur > 0.2 else scene
+        seen = toned(cv2.GaussianBlur(scene, (0, 0), self.blur) if self.blur > 0.2 else scene)
         grain = generator.standard_normal(scene.shape, np.float32) * np.float32(self.noise)
         grain += seen * np.float32(BRIGHTEST) + np.float32(0.5)  # so that cutting the fraction off rounds
         return np.clip(grain, 0, BRIGHTEST, out=grain).astype(np.uint8)
@@ -76,3 +79,12 @@ class Camera:
         """The same as a JPEG."""
         turned = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
         return bytes(cv2.imencode(".jpg", turned, [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1])
+
+
+def toned(scene: np.ndarray) -> np.ndarray:
+    """Brightness as a camera shows it: the same up to KNEE, above it the brighter the less, so that a white digit on a
+    bright ground is still seen; float32, 0..1 for scenes of 0..BRIGHTEST_LIT."""
+    room = np.float32(1.0 - KNEE)
+    above = np.maximum(scene - np.float32(KNEE), np.float32(0.0)) / room
+    share = np.log1p(np.float32(STEEPNESS) * above) / np.float32(np.log1p(STEEPNESS * (BRIGHTEST_LIT - KNEE) / room))
+    return scene + room * (share - above)

@@ -22,6 +22,8 @@ DIGITS = tuple("0123456789")
 BACKGROUND = "background"
 DRAWS_WITH = ("numpy", "opencv-python-headless", "scikit-learn")
 """Packages whose version may change a pixel."""
+DRAWING = 2
+"""Raised when scenes of the same settings look otherwise than before, so that no store of earlier ones is taken."""
 
 
 def checked(digits: tuple[int, int]) -> tuple[int, int]:
@@ -75,7 +77,7 @@ class DrawnSource(DataSource):
 
     def fingerprint(self) -> str:
         versions = [f"{name} {importlib.metadata.version(name)}" for name in DRAWS_WITH]
-        return f"{self.model_dump_json()} {', '.join(versions)}"
+        return f"{self.model_dump_json()} {', '.join(versions)}, drawing {DRAWING}"
 
 
 class Scenes(DrawnSource):

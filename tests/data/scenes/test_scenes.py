@@ -19,13 +19,14 @@ from pipeline.data.example import SPLITS, RawExample, content_of
 from pipeline.data.outlines import RunLengths
 from pipeline.data.prepare import DataSettings, prepare
 from pipeline.data.sampling import RepeatFactor, shown_classes
-from pipeline.data.scenes import backgrounds, words
+from pipeline.data.scenes import backgrounds, light, words
 from pipeline.data.scenes.digits import INKS, LUMINANCE, Digit, Stamp
 from pipeline.data.scenes.handwriting import any_glyph, glyphs
 from pipeline.data.scenes.motion import Frame, Sequence
 from pipeline.data.scenes.render import OWN, Laid, Layout, Scene, Seen, draw, paint
 from pipeline.data.scenes.render import seen as seen_of
 from pipeline.data.sources import Scenes, SceneSequences
+from pipeline.data.sources import scenes as scenes_source
 from pipeline.data.store import Store
 from pipeline.diagnosis import DoctorSettings
 from pipeline.diagnosis.examine import Subject, examine
@@ -123,6 +124,23 @@ def test_a_rim_keeps_digits_of_one_ink_apart() -> None:
         seen = canvas @ LUMINANCE
         rims[taken] += bool(seen.min() < 0.4 if ink > 0.5 else seen.max() > 0.6)
     assert rims[()] < 12 and rims[tuple(INKS)] == 20
+
+
+def test_a_white_digit_on_a_bright_ground_in_bright_light_is_still_seen() -> None:
+    """By hand: ln(1 + 2.9) / ln(1 + 2.9 * 6) of the 0.4 above the knee for a brightness of 1."""
+    lit = np.array([0.3, 0.6, 1.0, 1.6, 2.0, 3.0], np.float32)
+    toned = light.toned(lit)
+    np.testing.assert_allclose(toned[[0, 1, 2, 5]], [0.3, 0.6, 0.786926, 1.0], atol=1e-5)
+    assert 255 * (toned[4] - toned[3]) > 10  # ground and digit, both of which a picture cut off at 1 shows as white
+    camera = light.Camera(blur=0.0, noise=0.0, quality=90)
+    shown = camera.picture(np.random.default_rng(0), np.repeat(lit, 3).reshape(1, 6, 3))[0, :, 0]
+    np.testing.assert_allclose(shown, toned * 255, atol=0.51)
+
+
+def test_a_store_of_scenes_that_were_drawn_otherwise_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Scenes().fingerprint()
+    monkeypatch.setattr(scenes_source, "DRAWING", scenes_source.DRAWING + 1)
+    assert Scenes().fingerprint() != before
 
 
 def test_training_pictures_may_hold_more_digits_than_those_of_the_test() -> None:
