@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError
 from pipeline.files import require_writable
 from pipeline.tracking import drawing, mot, scores
 from pipeline.tracking.detector import FrameDetector
+from pipeline.tracking.filling import filled
 from pipeline.tracking.frames import Footage, Frame, Reader, footage_at
 from pipeline.tracking.mot import Objects
 from pipeline.tracking.outcome import Outcome, of_video, written
@@ -92,8 +93,9 @@ def track(detector: FrameDetector, asked: Asked, settings: TrackSettings, output
     if truth:
         scores.imported_motmetrics()  # or it would be missed when all is done
     reader = Reader(footage)
-    followed = _followed_and_drawn(detector, reader, asked, settings, progress)
+    followed = _followed(detector, reader, settings, progress)
     reader.require_some(asked.place)
+    _draw(asked, followed, detector.class_names)
     found = _scores(truth, followed, reader, detector) if truth else None
     document = _document(asked, settings, reader, followed, detector) | {"scores": found}
     return written(output, followed.tracks, document, asked.draw, reader)
@@ -122,16 +124,24 @@ def follow(
     return followed
 
 
-def _followed_and_drawn(
-    detector: FrameDetector, reader: Reader, asked: Asked, settings: TrackSettings, progress: Progress
-) -> Followed:
-    with drawing.annotating(asked.draw, asked.rate, reader, detector.class_names) as draw:
+def _followed(detector: FrameDetector, reader: Reader, settings: TrackSettings, progress: Progress) -> Followed:
+    def seen(frame: Frame, tracked: Tracked) -> None:
+        progress(frame.number, reader.declared)
 
-        def seen(frame: Frame, tracked: Tracked) -> None:
-            progress(frame.number, reader.declared)
-            draw(frame, tracked)
+    followed = follow(reader, detector, Tracker(settings, detector.threshold), seen)
+    followed.tracks = filled(followed.tracks, settings.fill_gaps)
+    return followed
 
-        return follow(reader, detector, Tracker(settings, detector.threshold), seen)
+
+def _draw(asked: Asked, followed: Followed, class_names: Sequence[str]) -> None:
+    """Frames are read again: what lies in a gap is known only after it."""
+    if asked.draw is None:
+        return
+    reader = Reader(_footage(asked))
+    with drawing.annotating(asked.draw, asked.rate, reader, class_names) as draw:
+        for frame in reader:
+            if frame.number in followed.tracks:
+                draw(frame, followed.tracks[frame.number])
 
 
 def _detected(detector: FrameDetector, batch: Sequence[Frame]) -> dict[int, Detections]:

@@ -51,6 +51,9 @@ class TrackSettings(Settings):
     """Frames in a row in which an object has to be seen before it counts as a track; in a video's first frame, one."""
     keep_lost: int = Field(default=30, ge=0, le=100_000)
     """Frames for which a track is kept that is not seen."""
+    fill_gaps: int = Field(default=0, ge=0, le=100_000)
+    """Frames of the longest gap in a track that is filled, once the video is over, by boxes on a straight line: for
+    objects that are hidden for a while. At most `keep_lost` makes sense, since tracks are not found again later."""
     across_classes: bool = False
     """Whether a track may take detections of other classes, for detectors that are not sure of them: its class is then
     that of the largest sum of scores."""

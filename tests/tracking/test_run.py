@@ -114,6 +114,24 @@ def test_a_folder_is_tracked_scored_and_drawn(scene: Known, detector: Knowing, f
     assert plain.shape == shown.shape and (plain != shown).any()
 
 
+def test_gaps_are_filled_in_what_is_written_scored_and_drawn(scene: Known, folder: Path, tmp_path: Path) -> None:
+    """Nothing is found for three frames, in which nothing leaves or enters for good."""
+    found = {number: exact(one) for number, one in scene.objects.items()}
+    hidden = {number: exact(one).where(np.zeros(len(one.ids), bool)) for number, one in scene.objects.items()}
+    gap = range(10, 13)
+    blind = Knowing({zlib.crc32(scene.pixels(n)): (hidden if n in gap else found)[n] for n in found})
+    truth = write_truth(scene, tmp_path / "gt.txt")
+    recall, boxes = {}, {}
+    for most in (2, 3):
+        asked = Asked(folder, truth=truth, draw=tmp_path / f"drawn{most}")
+        outcome = track(blind, asked, TrackSettings(fill_gaps=most), tmp_path / f"out{most}", silent)
+        recall[most] = outcome.document["scores"]["mota"]
+        boxes[most] = sum(len(mot.read(tmp_path / f"out{most}" / "tracks.csv").get(number, ())) for number in gap)
+    assert boxes[2] == 0 and boxes[3] >= 3 and recall[3] > recall[2] + 0.05
+    empty, shown = (np.asarray(Image.open(tmp_path / f"drawn{most}" / "000011.jpg")) for most in (2, 3))
+    assert (empty != shown).any()
+
+
 def test_broken_frames_cost_little_and_are_told_after_all_is_written(
     scene: Known, detector: Knowing, folder: Path, tmp_path: Path
 ) -> None:
