@@ -37,7 +37,7 @@ $(VENV)-beam/.installed: Makefile $(VENV)/.developer
 # What Convoy's augmentation, its files and its server are measured against.
 $(VENV)-peers/.installed: Makefile
 	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/pip install --quiet albumentations~=2.0 grain~=0.2.18 onnxruntime~=1.32 onnx~=1.23 'fastapi~=0.165'
+	$(VENV)-peers/bin/pip install --quiet albumentations~=2.0 torch==2.13.0 grain~=0.2.18 onnxruntime~=1.32 onnx~=1.23 'fastapi~=0.165'
 	touch $@
 
 demo: $(VENV)/.installed

@@ -2,18 +2,21 @@
 
 Three cases, two threads each: `memory`, the same changes of 224 px pictures that are in memory already; `files`, JPEG
 photographs (flowers) -> random resized crop 224, flip, rotation, shear, colour jitter -> float batches; `boxes`, the
-same with boxes (bccd, 640x480 -> 512). Beside keras-cv's layers, albumentations under grain with two worker processes
-(where CONVOY_PEERS_PYTHON names an interpreter that has both), and for `files` the decoding alone, by tf.data.
+same with boxes (bccd, 640x480 -> 512). Beside keras-cv's layers; Keras 3's for `memory`; albumentations under grain and
+under PyTorch's DataLoader, two worker processes each (where CONVOY_PEERS_PYTHON names an interpreter that has all
+three); and for `files` the decoding alone, by tf.data.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +27,8 @@ from models.stack import tf
 
 BATCH, THREADS, SECONDS = 32, 2, 4.0
 PEER = Path(__file__).with_name("augmentation_peer.py")
+KERAS = Path(__file__).with_name("augmentation_keras.py")
+LEGACY = "TF_USE_LEGACY_KERAS"
 Rate = Callable[[], float]
 
 
@@ -41,29 +46,48 @@ def main() -> None:
 
 
 @contextmanager
-def peers() -> Iterator[subprocess.Popen[str] | None]:
-    """The process of albumentations under grain, if there is an interpreter for it."""
-    python = os.environ.get("CONVOY_PEERS_PYTHON")
-    if not python:
+def peers() -> Iterator[Peer | None]:
+    """The process of albumentations under grain and under PyTorch, if there is an interpreter for it."""
+    if python := os.environ.get("CONVOY_PEERS_PYTHON"):
+        with Peer.started(python, PEER) as peer:
+            yield peer
+    else:
         yield None
-        return
-    command = [python, str(PEER), str(THREADS)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
 
 
-def ask(peer: subprocess.Popen[str], case: str, folder: Path) -> float:
-    """Pictures per second of the peer."""
-    if peer.stdin is None or peer.stdout is None:
-        raise RuntimeError("The peer was started without pipes.")
-    peer.stdin.write(f"{case} {folder} {SECONDS}\n")
-    peer.stdin.flush()
-    return float(peer.stdout.readline())
+@dataclass(frozen=True)
+class Peer:
+    """A process that prints pictures per second for each line that it is sent."""
+
+    process: subprocess.Popen[str]
+
+    @classmethod
+    @contextmanager
+    def started(cls, python: str, script: Path) -> Iterator[Peer]:
+        """It runs as long as the context."""
+        environment = {name: value for name, value in os.environ.items() if name != LEGACY}
+        command = [python, str(script), str(THREADS)]
+        pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, text=True, env=environment) as process:
+            try:
+                yield cls(process)
+            finally:
+                process.kill()
+
+    def ask(self, *words: object) -> float:
+        """Pictures per second."""
+        if self.process.stdin is None or self.process.stdout is None:
+            raise RuntimeError("The peer was started without pipes.")
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def sides(self, case: str, folder: Path) -> dict[str, Rate]:
+        """Each loader that albumentations runs under."""
+        return {name: partial(self.ask, loader, case, folder, SECONDS) for name, loader in ALBUMENTATIONS.items()}
+
+
+ALBUMENTATIONS = {"albumentations, grain": "grain", "albumentations, PyTorch": "torch"}
 
 
 def rate_of(batches: tf.data.Dataset) -> float:
@@ -83,7 +107,7 @@ def rate_of(batches: tf.data.Dataset) -> float:
 # ---------------------------------------------------------------------------------------------------- in memory
 
 
-def in_memory(folder: Path, peer: subprocess.Popen[str] | None, rounds: int) -> list[measure.Measure]:
+def in_memory(folder: Path, peer: Peer | None, rounds: int) -> list[measure.Measure]:
     """The same changes of pictures in memory."""
     own = folder / "memory"
     photographs(own, 128, (224, 224))
@@ -92,9 +116,9 @@ def in_memory(folder: Path, peer: subprocess.Popen[str] | None, rounds: int) -> 
         "convoy": lambda: rate_of(convoy_in_memory(pictures)),
         "keras-cv": lambda: rate_of(keras_cv_in_memory(pictures)),
     }
-    if peer:
-        sides["albumentations"] = partial(ask, peer, "memory", own)
-    rates = measure.interleave(sides, rounds)
+    sides |= peer.sides("memory", own) if peer else {}
+    with Peer.started(sys.executable, KERAS) as keras_3:
+        rates = measure.interleave({**sides, "Keras 3": lambda: keras_3.ask(own, SECONDS)}, rounds)
     return compared("in memory, 224 px", rates, {"keras-cv": 10.0})
 
 
@@ -155,7 +179,7 @@ def keras_cv_in_memory(pictures: np.ndarray) -> tf.data.Dataset:
 # ---------------------------------------------------------------------------------------------------- from files
 
 
-def from_files(folder: Path, peer: subprocess.Popen[str] | None, rounds: int) -> list[measure.Measure]:
+def from_files(folder: Path, peer: Peer | None, rounds: int) -> list[measure.Measure]:
     """JPEG photographs to augmented float batches."""
     own = folder / "files"
     own.mkdir()
@@ -167,10 +191,9 @@ def from_files(folder: Path, peer: subprocess.Popen[str] | None, rounds: int) ->
         "decoding alone": lambda: rate_of(decoding(files)),
         "keras-cv": lambda: rate_of(keras_cv_from_files(files, 224)),
     }
-    if peer:
-        sides["albumentations"] = partial(ask, peer, "files", own)
+    sides |= peer.sides("files", own) if peer else {}
     rates = measure.interleave(sides, rounds)
-    return compared("photographs to 224 px", rates, {"decoding alone": 0.7, "albumentations": 1.3})
+    return compared("photographs to 224 px", rates, {"decoding alone": 0.7, **dict.fromkeys(ALBUMENTATIONS, 1.3)})
 
 
 def data() -> Path:
@@ -256,7 +279,7 @@ def padded(boxes: list[np.ndarray]) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------------- with boxes
 
 
-def with_boxes(folder: Path, peer: subprocess.Popen[str] | None, rounds: int) -> list[measure.Measure]:
+def with_boxes(folder: Path, peer: Peer | None, rounds: int) -> list[measure.Measure]:
     """Microscope pictures with boxes to augmented float batches of 512 px."""
     own = folder / "boxes"
     own.mkdir()
@@ -265,10 +288,9 @@ def with_boxes(folder: Path, peer: subprocess.Popen[str] | None, rounds: int) ->
         "convoy": lambda: rate_of(convoy_from_files(files, 512, boxes)),
         "keras-cv": lambda: rate_of(keras_cv_from_files(files, 512, boxes)),
     }
-    if peer:
-        sides["albumentations"] = partial(ask, peer, "boxes", own)
+    sides |= peer.sides("boxes", own) if peer else {}
     rates = measure.interleave(sides, rounds)
-    return compared("with boxes, 640x480 to 512 px", rates, {"keras-cv": 5.0, "albumentations": 1.0})
+    return compared("with boxes, 640x480 to 512 px", rates, {"keras-cv": 5.0, **dict.fromkeys(ALBUMENTATIONS, 1.0)})
 
 
 def blood_cells(folder: Path) -> tuple[list[bytes], list[np.ndarray]]:

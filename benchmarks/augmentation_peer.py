@@ -1,13 +1,15 @@
-"""The peer of `benchmarks.augmentation`: albumentations under grain, in an environment of its own.
+"""The peers of `benchmarks.augmentation` with worker processes: albumentations under grain and under PyTorch's
+DataLoader, in an environment of their own.
 
-Started as `python augmentation_peer.py WORKERS`. For each line `CASE FOLDER SECONDS` on stdin it prints the pictures
-per second of that case. It imports nothing of Convoy.
+Started as `python augmentation_peer.py WORKERS`. For each line `LOADER CASE FOLDER SECONDS` on stdin it prints the
+pictures per second of that case. It imports nothing of Convoy.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import albumentations
 import cv2
 import grain.python as grain
 import numpy as np
+import torch.utils.data
 
 BATCH = 32
 
@@ -105,19 +108,51 @@ CASES = {
 }
 
 
-def rate(case: str, folder: Path, seconds: float, workers: int) -> float:
-    """Pictures per second, after a first batch."""
-    source, operations = CASES[case]
+def change_of(case: str) -> Change:
+    """What is done to each element of a case."""
     boxes = albumentations.BboxParams("albumentations", label_fields=["labels"]) if case == "boxes" else None
-    change = Change(albumentations.Compose(operations(), bbox_params=boxes))
-    data = source(folder)
+    return Change(albumentations.Compose(CASES[case][1](), bbox_params=boxes))
+
+
+def by_grain(data: Files, change: Change, workers: int) -> Iterator[Any]:
+    """Endless batches."""
     loader = grain.DataLoader(
         data_source=data,
         sampler=grain.IndexSampler(len(data), grain.NoSharding(), shuffle=True, num_epochs=None, seed=0),
         operations=[change, grain.Batch(BATCH)],
         worker_count=workers,
     )
-    batches = iter(loader)
+    return iter(loader)
+
+
+class Changed(torch.utils.data.Dataset):
+    """The elements as PyTorch asks for them."""
+
+    def __init__(self, data: Files, change: Change):
+        self.data, self.change = data, change
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.change.map(self.data[index])
+
+
+def by_torch(data: Files, change: Change, workers: int) -> Iterator[Any]:
+    """Endless batches; a sampler without an end, so that no worker is started twice."""
+    endless = torch.utils.data.RandomSampler(data, replacement=True, num_samples=10**9)
+    loader = torch.utils.data.DataLoader(
+        Changed(data, change), BATCH, sampler=endless, num_workers=workers, prefetch_factor=4
+    )
+    return iter(loader)
+
+
+LOADERS: dict[str, Callable[[Files, Change, int], Iterator[Any]]] = {"grain": by_grain, "torch": by_torch}
+
+
+def rate(loader: str, case: str, folder: Path, seconds: float, workers: int) -> float:
+    """Pictures per second, after the first batches."""
+    batches = LOADERS[loader](CASES[case][0](folder), change_of(case), workers)
     for _ in range(2 * workers):
         next(batches)
     began, count = time.perf_counter(), 0
@@ -129,9 +164,10 @@ def rate(case: str, folder: Path, seconds: float, workers: int) -> float:
 
 def main() -> None:
     cv2.setNumThreads(1)
+    torch.set_num_threads(1)
     for line in sys.stdin:
-        case, folder, seconds = line.split()
-        print(rate(case, Path(folder), float(seconds), int(sys.argv[1])), flush=True)
+        loader, case, folder, seconds = line.split()
+        print(rate(loader, case, Path(folder), float(seconds), int(sys.argv[1])), flush=True)
 
 
 if __name__ == "__main__":
