@@ -16,7 +16,7 @@ from pipeline import drawing
 from pipeline.errors import ConfigError
 from pipeline.files import new_file, write_file
 from pipeline.locations import resolved
-from pipeline.tracking.frames import Frame, Reader, imported_av
+from pipeline.tracking.frames import Footage, Frame, Reader, imported_av
 from pipeline.tracking.tracker import Tracked
 
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4")
@@ -50,11 +50,35 @@ class Sink(ABC):
         """Takes the next frame, uint8 [h,w,3]; all have one size."""
 
 
-def check_place(place: Path, video: Path) -> None:
-    """Raises ConfigError where the frames of a video cannot be drawn to a place, and ConvoyError where PyAV is missing
-    for it."""
-    if resolved(place) == resolved(video):
-        raise ConfigError(f"--draw {place} would write over what is tracked. Give another place.")
+def check(place: Path | None, rate: float | None, video: Path, footage: Footage) -> None:
+    """Whether the frames of a video can be drawn as asked.
+
+    Args:
+        place, rate: see `annotating`.
+        video: where the footage is.
+
+    Raises:
+        ConfigError: frames are read from that place, nothing can be written to it, or a rate is given that counts for
+            nothing there.
+        ConvoyError: PyAV is missing for it.
+    """
+    if place is not None:
+        _check_place(place, video, footage)
+    if rate is None:
+        return
+    if place is None:
+        raise ConfigError("--rate says how fast what is drawn is shown, but nothing is drawn. Give --draw too.")
+    if not place.suffix:
+        raise ConfigError(
+            f"--rate is of a .gif or a video, but --draw {place} is a folder of pictures, which has none. Leave one of "
+            "them out."
+        )
+
+
+def _check_place(place: Path, video: Path, footage: Footage) -> None:
+    read = {resolved(one) for one in (video, *footage.places)}
+    if {resolved(place), resolved(place / picture_name(1))} & read:
+        raise ConfigError(f"--draw {place} would write over the frames that are read. Give another place.")
     if place.suffix.lower() in VIDEOS:
         imported_av()
     elif place.suffix and place.suffix.lower() != ".gif":
@@ -62,6 +86,11 @@ def check_place(place: Path, video: Path) -> None:
             f"--draw {place}: frames cannot be written as {place.suffix}. Give a folder, a .gif, or a video "
             f"({', '.join(VIDEOS)})."
         )
+
+
+def picture_name(number: int) -> str:
+    """What a frame is called in a folder of drawn ones."""
+    return f"{number:06}.jpg"
 
 
 @contextmanager
@@ -121,7 +150,7 @@ class _Pictures(Sink):
 
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "JPEG", quality=JPEG_QUALITY)
-        write_file(self._folder / f"{number:06}.jpg", stream.getvalue())
+        write_file(self._folder / picture_name(number), stream.getvalue())
 
 
 class _Gif(Sink):

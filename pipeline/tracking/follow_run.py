@@ -78,14 +78,14 @@ def follow(
 
     Raises:
         DataError: there is no video, no frame of it can be read, or the truth cannot be read.
-        ConfigError: no box is given, it is not within the frame, or nothing can be drawn to that place.
+        ConfigError: no box is given, it is not within the frame, or the frames cannot be drawn as asked.
         StorageError: the results cannot be written.
     """
     require_writable(output)
-    if asked.draw:
-        drawing.check_place(asked.draw, asked.place)
+    footage = footage_at(asked.place)
+    drawing.check(asked.draw, asked.rate, asked.place, footage)
     truth = followed_boxes.read(asked.truth) if asked.truth else None
-    reader, start = Reader(footage_at(asked.place)), _start(asked, truth)
+    reader, start = Reader(footage), _start(asked, truth)
     way = _followed_and_drawn(network, reader, asked, settings, start, progress)
     reader.require_some(asked.place)
     document = _document(asked, settings, reader, way) | {"scores": _scores(truth, way, reader.count)}

@@ -18,6 +18,7 @@ import numpy as np
 from pipeline.data.pictures import BadPicture, picture_to_send
 from pipeline.data.sources.base import is_picture, natural_order
 from pipeline.errors import ConvoyError, DataError
+from pipeline.locations import resolved
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -60,11 +61,13 @@ class Footage(ABC):
         rate: frames a second; None where nothing says it.
         declared: about how many frames there should be; None where nothing says it.
         cut_off: whether it ended, once all frames were read, without what stands at an end.
+        places: files that frames are read from, and folders whose pictures are frames: nothing may be written there.
     """
 
     rate: float | None = None
     declared: int | None = None
     cut_off: bool = False
+    places: tuple[Path, ...] = ()
 
     @abstractmethod
     def frames(self) -> Iterator[Frame]:
@@ -103,6 +106,8 @@ class PictureFolder(Footage):
         if not self._files:
             raise DataError(f"The folder {folder} holds no pictures. Give the folder that holds the frames themselves.")
         self.declared = len(self._files)
+        links = {one for file in self._files for one in (file, resolved(file))}
+        self.places = (folder, *links, *{one.parent for one in links})
 
     def frames(self) -> Iterator[Frame]:
         for number, file in enumerate(self._files, 1):
@@ -120,7 +125,7 @@ class AnimatedPicture(Footage):
     """
 
     def __init__(self, file: Path):
-        self._file = file
+        self._file, self.places = file, (file,)
 
     def frames(self) -> Iterator[Frame]:
         from PIL import Image
@@ -151,7 +156,7 @@ class VideoFile(Footage):
     """
 
     def __init__(self, file: Path):
-        self._file = file
+        self._file, self.places = file, (file,)
 
     def frames(self) -> Iterator[Frame]:
         with self._file.open("rb") as file, self._opened(file) as container:

@@ -82,13 +82,14 @@ def track(detector: FrameDetector, asked: Asked, settings: TrackSettings, output
 
     Raises:
         DataError: there is no video, no frame of it can be read, or the truth cannot be read.
-        ConfigError: nothing can be drawn to that place, or a sequence is asked for of what has none.
+        ConfigError: the frames cannot be drawn as asked, or a sequence is asked for of what has none.
         ConvoyError: a package is missing.
         StorageError: the results cannot be written.
     """
     require_writable(output)
     _check(asked)
     footage = _footage(asked)
+    drawing.check(asked.draw, asked.rate, asked.place, footage)
     truth = _truth(asked, footage)
     if truth:
         scores.imported_motmetrics()  # or it would be missed when all is done
@@ -160,8 +161,6 @@ def _batches(frames: Iterator[Frame]) -> Iterator[list[Frame]]:
 
 
 def _check(asked: Asked) -> None:
-    if asked.draw:
-        drawing.check_place(asked.draw, asked.place)
     if asked.sequence and not any(is_store(place) for place in (asked.place, asked.truth) if place):
         raise ConfigError(
             f"--sequence {asked.sequence} is of prepared data, but neither {asked.place} nor --truth holds any. "

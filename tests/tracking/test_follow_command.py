@@ -78,6 +78,7 @@ def test_it_is_told_in_words_with_scores(
         (["--object", "500,0,10,10"], "within the frame of 160 x 120 pixels"),
         ([], "Nothing says which object"),
         (["most_ring=1", "--object", "50,50,20,20"], "most_rings"),
+        (["--rate", "5", "--object", "50,50,20,20"], "Give --draw too"),
     ],
 )
 def test_what_is_wrong_is_said(

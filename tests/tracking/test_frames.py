@@ -244,8 +244,49 @@ def test_what_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def frames_in(folder: Path, name: str = "000001.jpg") -> Path:
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(encoded(shade(1), "JPEG"))
+    return folder
+
+
+def checked(draw: Path | None, video: Path, rate: float | None = None) -> None:
+    drawing.check(draw, rate, video, footage_at(video))
+
+
 def test_places_that_cannot_be_drawn_to(tmp_path: Path) -> None:
+    frames = frames_in(tmp_path / "frames")
     with pytest.raises(ConfigError, match=r"cannot be written as \.webm.*a \.gif"):
-        drawing.check_place(tmp_path / "a.webm", tmp_path / "b.mp4")
-    with pytest.raises(ConfigError, match="would write over what is tracked"):
-        drawing.check_place(tmp_path / "x" / "..", tmp_path)
+        checked(tmp_path / "a.webm", frames)
+    with pytest.raises(ConfigError, match="would write over the frames that are read"):
+        checked(frames / "x" / "..", frames)
+    checked(tmp_path / "drawn", frames)
+
+
+def test_nothing_is_drawn_over_frames_that_are_read(tmp_path: Path) -> None:
+    sequence = tmp_path / "MOT16-02"
+    frames = frames_in(sequence / "img1")
+    (linked := tmp_path / "linked").mkdir()
+    (linked / "1.jpg").symlink_to(frames / "000001.jpg")
+    animated = frames_in(tmp_path / "one", "1.gif") / "1.gif"
+    for draw, video in (
+        (frames, sequence),
+        (sequence, sequence),
+        (frames, linked),
+        (linked, linked),
+        (frames, frames / "000001.jpg"),
+        (animated, animated.parent),
+        (animated, animated),
+    ):
+        with pytest.raises(ConfigError, match="would write over the frames that are read"):
+            checked(draw, video)
+    checked(animated.parent, animated)  # pictures beside it
+
+
+def test_a_rate_that_counts_for_nothing_is_refused(tmp_path: Path) -> None:
+    frames = frames_in(tmp_path / "frames")
+    with pytest.raises(ConfigError, match=r"--rate says how fast.*Give --draw too"):
+        checked(None, frames, 5.0)
+    with pytest.raises(ConfigError, match=r"--draw .*drawn is a folder of pictures, which has none"):
+        checked(tmp_path / "drawn", frames, 5.0)
+    checked(tmp_path / "drawn.gif", frames, 5.0)

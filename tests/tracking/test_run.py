@@ -154,6 +154,7 @@ def test_nothing_is_tracked_where_what_is_asked_for_is_wrong(detector: Knowing, 
         ({"truth": tmp_path / "gt.txt"}, DataError),
         ({"draw": tmp_path / "a.xyz"}, ConfigError),
         ({"draw": folder}, ConfigError),
+        ({"rate": 5.0}, ConfigError),
         ({"sequence": "test/0000"}, ConfigError),
     ):
         with pytest.raises(error):
