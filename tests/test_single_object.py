@@ -14,6 +14,7 @@ from pipeline.augment.geometry import HorizontalFlip, Rotation
 from pipeline.augment.policies import AugMix
 from pipeline.config import loads
 from pipeline.errors import ConfigError
+from pipeline.metrics.single_object import SingleObjectEvaluator
 from pipeline.tasks import SingleObjectTracking
 
 CONFIG = """\
@@ -61,3 +62,15 @@ def test_an_answer_is_the_surest_place_and_whether_that_is_enough() -> None:
     unsure = {**sure, "scores": np.array([0.25, 0.125], np.float32)}
     assert task.answer(unsure)["found"] is False
     assert task.drawing(unsure)["boxes"].shape == (0, 4)
+
+
+class Chosen(SingleObjectEvaluator):
+    def best_threshold(self) -> float:
+        return 0.8
+
+
+def test_a_threshold_is_chosen_unless_one_is_set() -> None:
+    left_out = SingleObjectTracking()
+    assert left_out.found_from == 0.5
+    assert left_out.tuned(Chosen(0.5)).found_from == 0.8
+    assert SingleObjectTracking(threshold=0.0).tuned(Chosen(0.0)).found_from == 0.0

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pipeline.metrics.single_object import SingleObjectEvaluator
 
 COLOURS = 3
+UNDECIDED = 0.5
+"""Score from which on the object counts as found until a threshold is chosen."""
 
 
 class SingleObjectTracking(Task):
@@ -41,9 +43,10 @@ class SingleObjectTracking(Task):
     """The network that sees both crops."""
     network: Siamese = Siamese()
     """What joins them."""
-    threshold: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Score below which the object counts as hidden or gone; after training it is chosen on the validation split, where
-    that is not the one judged on."""
+    threshold: float | None = Field(default=None, ge=0.0, le=1.0)
+    """Score below which the object counts as hidden or gone. Left out, the one that tells best on the validation split
+    whether the object is there, chosen by `evaluate` after training; 0.5 where that is the split judged on. A number
+    set here stays."""
 
     label_field: ClassVar[str] = TRACKS
     class_names: ClassVar[tuple[str, ...]] = ("object",)
@@ -66,6 +69,11 @@ class SingleObjectTracking(Task):
     def side(self) -> int:
         """S: of each crop, in pixels."""
         return self.picture.width
+
+    @property
+    def found_from(self) -> float:
+        """`threshold`, or what stands in for it until one is chosen."""
+        return UNDECIDED if self.threshold is None else self.threshold
 
     def resolve(self, info: DataInfo) -> SingleObjectTracking:
         """Nothing is taken from the data.
@@ -142,21 +150,23 @@ class SingleObjectTracking(Task):
         """Overlap of the surest place's box, and how far the score tells whether the object is there."""
         from pipeline.metrics.single_object import SingleObjectEvaluator
 
-        return SingleObjectEvaluator(self.threshold)
+        return SingleObjectEvaluator(self.found_from)
 
     def tuned(self, validation: Any) -> SingleObjectTracking:
-        """With the threshold that tells best on the validation split whether the object is there."""
+        """With the threshold that tells best on the validation split whether the object is there, unless one is set."""
+        if self.threshold is not None:
+            return self
         return self.model_copy(update={"threshold": validation.best_threshold()})
 
     def answer(self, prediction: Tensors) -> dict[str, Any]:
         """The surest place's box in shares of the search crop, its score, and whether that is enough."""
         box, score = surest(prediction)
-        return {"found": score >= self.threshold, "score": round(score, 6), "box": [round(one, 6) for one in box]}
+        return {"found": score >= self.found_from, "score": round(score, 6), "box": [round(one, 6) for one in box]}
 
     def drawing(self, prediction: Tensors) -> dict[str, np.ndarray]:
         """The box as shares of the pair, where the object was found."""
         box, score = surest(prediction)
-        found = np.array([np.clip(box, 0.0, 1.0) / PAIR] if score >= self.threshold else [], np.float32).reshape(-1, 4)
+        found = np.array([np.clip(box, 0.0, 1.0) / PAIR] if score >= self.found_from else [], np.float32).reshape(-1, 4)
         return {
             BOXES: found,
             CLASSES: np.zeros(len(found), np.int64),

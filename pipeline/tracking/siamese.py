@@ -26,7 +26,7 @@ class DividedNetwork:
     """
 
     def __init__(self, task: SingleObjectTracking, template: Predictor, search: Predictor):
-        self.side, self.threshold = task.side, task.threshold
+        self.side, self.threshold = task.side, task.found_from
         self._template, self._search = template, search
 
     def template(self, crops: np.ndarray) -> np.ndarray:
