@@ -88,7 +88,7 @@ def follow(
     reader, start = Reader(footage), _start(asked, truth)
     way = _followed_and_drawn(network, reader, asked, settings, start, progress)
     reader.require_some(asked.place)
-    document = _document(asked, settings, reader, way) | {"scores": _scores(truth, way, reader.count)}
+    document = _document(asked, settings, network, reader, way) | {"scores": _scores(truth, way, reader.count)}
     seen = {number: _as_track(one) for number, one in way.frames.items() if not one.lost}
     return written(output, seen, document, asked.draw, reader)
 
@@ -193,11 +193,14 @@ def _scores(truth: np.ndarray | None, way: Way, count: int) -> dict[str, Any] | 
     return single_scores.scores(truth[:known], way.boxes(count)[:known])
 
 
-def _document(asked: Asked, settings: FollowSettings, reader: Reader, way: Way) -> dict[str, Any]:
+def _document(
+    asked: Asked, settings: FollowSettings, network: SiameseNetwork, reader: Reader, way: Way
+) -> dict[str, Any]:
     lost: Sequence[int] = [number for number, one in way.frames.items() if one.lost]
     return {
         **of_video(asked.place, reader),
         "lost": {"frames": len(lost), "first": lost[0] if lost else None},
         "seconds": {"following": round(way.seconds, 3)},
         "settings": settings.model_dump(mode="json"),
+        "thresholds": {"least_score": settings.least(network.threshold)},
     }

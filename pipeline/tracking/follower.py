@@ -67,6 +67,10 @@ class FollowSettings(Settings):
     most_rings: int = Field(default=2, ge=0, le=8)
     """Rings at the most: with two, 25 windows."""
 
+    def least(self, threshold: float) -> float:
+        """Score below which the object counts as hidden, where the model's own is `threshold`."""
+        return threshold if self.least_score is None else self.least_score
+
 
 @dataclass(frozen=True)
 class Followed:
@@ -114,7 +118,7 @@ class Follower:
                 f"{corners.tolist()}"
             )
         self._network, self._settings = network, settings
-        self._least = network.threshold if settings.least_score is None else settings.least_score
+        self._least = settings.least(network.threshold)
         self._box, self._lost, self._frames = corners, 0, 0
         self._first = self._recent = self._looks(pixels)
 

@@ -82,11 +82,13 @@ def track(detector: FrameDetector, asked: Asked, settings: TrackSettings, output
 
     Raises:
         DataError: there is no video, no frame of it can be read, or the truth cannot be read.
-        ConfigError: the frames cannot be drawn as asked, or a sequence is asked for of what has none.
+        ConfigError: the frames cannot be drawn as asked, a score contradicts the model's own threshold, or a sequence
+            is asked for of what has none.
         ConvoyError: a package is missing.
         StorageError: the results cannot be written.
     """
     require_writable(output)
+    settings.thresholds(detector.threshold)  # or what contradicts them would be said when the video is open
     _check(asked)
     footage = _footage(asked)
     drawing.check(asked.draw, asked.rate, asked.place, footage)
@@ -210,6 +212,9 @@ def _document(
         },
         "seconds": {name: round(spent, 3) for name, spent in followed.seconds.items()},
         "settings": settings.model_dump(mode="json"),
+        "thresholds": {
+            f"{name}_score": score for name, score in settings.thresholds(detector.threshold)._asdict().items()
+        },
     }
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 from pydantic import Field, model_validator
 
 from models.settings import Settings
+from pipeline.errors import ConfigError
 from pipeline.tracking.appearance import AnyAppearance, NoAppearance
 from pipeline.tracking.camera import AnyCamera, StillCamera
 from pipeline.tracking.kalman import Kalman
@@ -17,6 +18,8 @@ AnyMotion = Annotated[Kalman | Particles, Field(discriminator="kind")]
 
 BYTETRACK = 0.6
 """Its threshold of a high score, for the score of YOLOX."""
+LOW = 0.1
+"""Its threshold of a low score."""
 BEYOND, MOST = 0.1, 0.9
 """By how much the score of a new track is above a high one, and where that ends."""
 
@@ -36,9 +39,9 @@ class TrackSettings(Settings):
     high_score: float | None = Field(default=None, ge=0, le=1)
     """Detections with this score or more are matched with tracks first; left out, the model's own `threshold`, from
     which on it takes an object for found."""
-    low_score: float = Field(default=0.1, ge=0, le=1)
+    low_score: float | None = Field(default=None, ge=0, le=1)
     """Detections with this score or more, but less than `high_score`, go to tracks that are still without one: objects
-    that are partly hidden."""
+    that are partly hidden; left out, 0.1, at most `high_score`."""
     new_score: float | None = Field(default=None, ge=0, le=1)
     """The least score of a detection that begins a track; left out, 0.1 more than `high_score`, at most 0.9."""
     overlap: float = Field(default=0.2, gt=0, lt=1)
@@ -73,7 +76,29 @@ class TrackSettings(Settings):
         return self
 
     def thresholds(self, high: float = BYTETRACK) -> Thresholds:
-        """The scores that detections need, those that are left out by a model's own threshold."""
+        """The scores that detections need.
+
+        Args:
+            high: the model's own threshold, which stands in for `high_score`.
+
+        Raises:
+            ConfigError: a score that is given contradicts the one that stands in for `high_score`.
+        """
+        if self.high_score is None:
+            self._require_suited(high)
         high = self.high_score if self.high_score is not None else high
+        low = self.low_score if self.low_score is not None else min(LOW, high)
         new = self.new_score if self.new_score is not None else max(high, min(high + BEYOND, MOST))
-        return Thresholds(min(self.low_score, high), high, max(new, high))
+        return Thresholds(low, high, new)
+
+    def _require_suited(self, high: float) -> None:
+        """Raises ConfigError where a score is on the wrong side of the model's own threshold."""
+        for name, score, side, wrong in (
+            ("low_score", self.low_score, "at most", self.low_score is not None and self.low_score > high),
+            ("new_score", self.new_score, "at least", self.new_score is not None and self.new_score < high),
+        ):
+            if wrong:
+                raise ConfigError(
+                    f"{name}={score:g} contradicts the model's own threshold {high:g}, which stands in for high_score: "
+                    f"expected {name} to be {side} that. Change it, or give high_score too."
+                )

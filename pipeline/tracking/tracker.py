@@ -76,6 +76,9 @@ class Tracker:
     Args:
         settings: how.
         threshold: the score from which on the detector takes an object for found; ByteTrack's by default.
+
+    Raises:
+        ConfigError: a score that is given contradicts that one.
     """
 
     def __init__(self, settings: TrackSettings, threshold: float = BYTETRACK):

@@ -57,6 +57,7 @@ def test_what_is_followed_is_written_and_scored(video: Path, truth: Path, tmp_pa
     assert (scores["frames"], scores["missed"], scores["absence_known"]) == (6, 1, 1.0)  # the broken frame is missed
     assert scores["mean_iou"] > 0.6
     assert outcome.document["lost"] == {"frames": 3, "first": 4}
+    assert outcome.document["thresholds"] == {"least_score": Comparing.threshold}
     assert json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8")) == outcome.document
     written = mot.read(tmp_path / "out" / "tracks.csv")
     assert sorted(written) == [1, 2, 3, 6, 8, 9]

@@ -105,6 +105,8 @@ def test_a_folder_is_tracked_scored_and_drawn(scene: Known, detector: Knowing, f
     assert written["frames"] == {"count": FRAMES, "a_second": None, "width": WIDTH, "height": HEIGHT}
     assert written["scores"]["mota"] > 0.9 and written["scores"]["identity_switches"] == 0
     assert written["scores"]["true_frames_beyond_the_end"] == 0
+    assert written["settings"]["new_score"] is None
+    assert written["thresholds"] == pytest.approx({"low_score": 0.1, "high_score": 0.6, "new_score": 0.7})
     tracks = mot.read(tmp_path / "out" / "tracks.csv")
     assert sum(map(len, tracks.values())) == written["tracks"]["boxes"]
     assert written["tracks"]["count"] == len({track for one in tracks.values() for track in one.ids.tolist()})
@@ -159,6 +161,14 @@ def test_nothing_is_tracked_where_what_is_asked_for_is_wrong(detector: Knowing, 
     ):
         with pytest.raises(error):
             tracked(detector, tmp_path / "out", folder, **asked)
+    assert not (tmp_path / "out").exists()
+
+
+def test_scores_that_contradict_the_model_are_refused_before_anything_is_read(
+    detector: Knowing, folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"low_score=0\.7 contradicts the model's own threshold 0\.6"):
+        track(detector, Asked(folder), TrackSettings(low_score=0.7), tmp_path / "out", silent)
     assert not (tmp_path / "out").exists()
 
 

@@ -11,6 +11,7 @@ from models.backbones import SmallResNet
 from models.preprocess import PictureFormat
 from models.stack import keras
 from pipeline import stages
+from pipeline.errors import ConfigError
 from pipeline.run import Run
 from pipeline.tasks import Classification
 from pipeline.tracking.appearance import Colours, NetworkFeatures
@@ -96,8 +97,18 @@ def test_scores_of_the_model_stand_in_for_those_that_are_left_out() -> None:
     assert TrackSettings().thresholds(0.85) == pytest.approx((0.1, 0.85, 0.9))
     assert TrackSettings().thresholds(0.05) == pytest.approx((0.05, 0.05, 0.15))
     assert TrackSettings(high_score=0.4, new_score=0.45).thresholds(0.9) == pytest.approx((0.1, 0.4, 0.45))
-    with pytest.raises(ValueError, match=r"expected low_score <= high_score <= new_score, got 0\.1, 0\.5, 0\.4"):
+    assert TrackSettings(high_score=0.05).thresholds() == pytest.approx((0.05, 0.05, 0.15))
+    with pytest.raises(ValueError, match=r"expected low_score <= high_score <= new_score, got 0\.5, 0\.4"):
         TrackSettings(high_score=0.5, new_score=0.4)
+
+
+def test_scores_that_contradict_the_models_own_are_refused() -> None:
+    assert TrackSettings(low_score=0.35, new_score=0.35).thresholds(0.35) == pytest.approx((0.35, 0.35, 0.35))
+    with pytest.raises(ConfigError, match=r"low_score=0\.5 contradicts the model's own threshold 0\.35.*at most"):
+        TrackSettings(low_score=0.5).thresholds(0.35)
+    with pytest.raises(ConfigError, match=r"new_score=0\.2 contradicts the model's own threshold 0\.35.*at least"):
+        Tracker(TrackSettings(new_score=0.2), 0.35)
+    assert TrackSettings(low_score=0.5, high_score=0.6).thresholds(0.35) == pytest.approx((0.5, 0.6, 0.7))
 
 
 def test_a_broken_frame_costs_no_track() -> None:
