@@ -23,6 +23,7 @@ from pipeline.tracking.tracker import CONFIRMED, Tracked
 if TYPE_CHECKING:
     from pipeline.console import Progress
 
+CURVES = "curves"
 NAMES = ("object",)
 """What a drawn box is called."""
 Seen = Callable[[Frame, Followed], None]
@@ -88,9 +89,11 @@ def follow(
     reader, start = Reader(footage), _start(asked, truth)
     way = _followed_and_drawn(network, reader, asked, settings, start, progress)
     reader.require_some(asked.place)
-    document = _document(asked, settings, network, reader, way) | {"scores": _scores(truth, way, reader.count)}
+    judged = _judged(truth, way, reader.count) if truth is not None else None
+    document = _document(asked, settings, network, reader, way) | _as_json(judged)
     seen = {number: _as_track(one) for number, one in way.frames.items() if not one.lost}
-    return written(output, seen, document, asked.draw, reader)
+    figures = {CURVES: judged.curves.drawn()} if judged and judged.curves else {}
+    return written(output, seen, document, asked.draw, reader, figures)
 
 
 def way_of(
@@ -139,10 +142,10 @@ def _start(asked: Asked, truth: np.ndarray | None) -> Start:
     if asked.box is not None:
         left, top, width, height = asked.box
         return lambda number: np.array([left, top, left + width, top + height])
-    if truth is None or np.isnan(truth[0]).any():
+    if truth is None:
         raise ConfigError(
             "Nothing says which object is to be followed. Give its box in the first frame, left,top,width,height in "
-            "pixels, or a file of true boxes whose first line has one."
+            "pixels, or a file of true boxes."
         )
     return partial(_of_truth, truth)
 
@@ -150,8 +153,8 @@ def _start(asked: Asked, truth: np.ndarray | None) -> Start:
 def _of_truth(truth: np.ndarray, number: int) -> np.ndarray:
     if number > len(truth) or np.isnan(truth[number - 1]).any():
         raise ConfigError(
-            f"The frames before {number} cannot be read, and the true boxes say nothing of {number} itself. Give the "
-            "object's box in that frame, left,top,width,height in pixels."
+            f"Nothing says which object is to be followed: the true boxes have none in frame {number}, the first that "
+            "can be read. Give the object's box in that frame, left,top,width,height in pixels."
         )
     return np.asarray(truth[number - 1])
 
@@ -185,12 +188,24 @@ def _as_track(followed: Followed) -> Tracked:
     )
 
 
-def _scores(truth: np.ndarray | None, way: Way, count: int) -> dict[str, Any] | None:
-    """Of the frames that both know of; None where no truth was given."""
-    if truth is None:
-        return None
-    known = min(len(truth), count)
-    return single_scores.scores(truth[:known], way.boxes(count)[:known])
+@dataclass(frozen=True)
+class Judged:
+    """How well the object was followed; curves where there is anything to draw them of."""
+
+    scores: dict[str, Any]
+    curves: single_scores.Curves | None
+
+
+def _judged(truth: np.ndarray, way: Way, count: int) -> Judged:
+    """By the frames that both know of, from the one on in which following began."""
+    known, start = min(len(truth), count), min(way.frames)
+    both = truth[:known], way.boxes(count)[:known]
+    return Judged(single_scores.scores(*both, start), single_scores.curves_of(*both, start))
+
+
+def _as_json(judged: Judged | None) -> dict[str, Any]:
+    curves = judged.curves.as_json() if judged and judged.curves else None
+    return {"scores": judged.scores if judged else None, "curves": curves}
 
 
 def _document(

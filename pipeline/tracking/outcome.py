@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data.sources.base import shortened
@@ -14,10 +16,14 @@ from pipeline.files import write_file
 from pipeline.tracking import mot
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from pipeline.tracking.frames import Problem, Reader
     from pipeline.tracking.tracker import Tracked
 
 TRACKS, SUMMARY = "tracks.csv", "summary.json"
+DPI = 150
+"""Of figures."""
 TOLERATED = ("resized", "damaged")
 """Problems of frames that were used all the same."""
 
@@ -54,15 +60,32 @@ def of_video(place: Path, reader: Reader) -> dict[str, Any]:
 
 
 def written(
-    output: Path, tracks: Mapping[int, Tracked], document: dict[str, Any], drawn: Path | None, reader: Reader
+    output: Path,
+    tracks: Mapping[int, Tracked],
+    document: dict[str, Any],
+    drawn: Path | None,
+    reader: Reader,
+    figures: Mapping[str, Figure] = MappingProxyType({}),
 ) -> Outcome:
     """Writes `tracks.csv` and `summary.json` to a folder, and tells where all files are.
+
+    Args:
+        figures: name -> what is written as a PNG of that name.
 
     Raises:
         StorageError: they cannot be written.
     """
     write_file(output / TRACKS, mot.as_text(tracks))
     files = {"tracks": str(output / TRACKS), "summary": str(output / SUMMARY)}
+    for name, figure in figures.items():
+        write_file(output / f"{name}.png", _as_png(figure))
+        files[name] = str(output / f"{name}.png")
     document = document | {"files": files | ({"drawn": str(drawn)} if drawn else {})}
     write_file(output / SUMMARY, json.dumps(document, indent=2, allow_nan=False) + "\n")
     return Outcome(document, reader.problems)
+
+
+def _as_png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=DPI)
+    return stream.getvalue()

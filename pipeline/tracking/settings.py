@@ -51,7 +51,8 @@ class TrackSettings(Settings):
     new_overlap: float = Field(default=0.3, gt=0, lt=1)
     """The same where the track is not confirmed yet."""
     confirm: int = Field(default=2, ge=1, le=100)
-    """Frames in a row in which an object has to be seen before it counts as a track; in a video's first frame, one."""
+    """Frames in a row in which an object has to be seen before it counts as a track; in the first frame
+    that can be read, one."""
     keep_lost: int = Field(default=30, ge=0, le=100_000)
     """Frames for which a track is kept that is not seen."""
     fill_gaps: int = Field(default=0, ge=0, le=100_000)

@@ -90,7 +90,7 @@ class Tracker:
         self._streaks, self._missed = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self._scores, self._votes = np.zeros(0), np.zeros((0, 1))
         self._looks = np.zeros((0, self._describe.length))
-        self._frames = self._given = 0
+        self._readable = self._given = 0
 
     def update(self, found: Detections, pixels: np.ndarray | None = None) -> Tracked:
         """Takes the next frame.
@@ -112,13 +112,12 @@ class Tracker:
         self._take(found, looks, partners)
         self._age(partners >= 0)
         self._begin(found, looks, free)
-        self._frames += 1
+        self._readable += 1
         return self._tracked()
 
     def skip(self) -> Tracked:
         """Takes a frame of which nothing is known, such as a broken one: tracks move on, and none is taken for lost."""
         self._filter.predict(np.ones(len(self._states), bool))
-        self._frames += 1
         return self._tracked()
 
     # --------------------------------------------------------------------------------------------- association
@@ -207,7 +206,7 @@ class Tracker:
         new = np.flatnonzero(free & (found.scores >= self._least.new))
         if not len(new):
             return
-        at_once = self._settings.confirm == 1 or self._frames == 0
+        at_once = self._settings.confirm == 1 or self._readable == 0
         places = len(self._states) + np.arange(len(new))
         self._filter.add(centred(found.boxes[new]))
         self._states = np.append(self._states, np.full(len(new), CONFIRMED if at_once else TENTATIVE, np.int8))

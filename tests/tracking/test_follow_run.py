@@ -65,6 +65,12 @@ def test_what_is_followed_is_written_and_scored(video: Path, truth: Path, tmp_pa
     np.testing.assert_allclose(middle, place(9), atol=4)
     drawn = sorted((tmp_path / "drawn").iterdir())
     assert [int(one.stem) for one in drawn] == [1, 2, 3, 4, 5, 6, 8, 9]
+    curves = outcome.document["curves"]
+    assert curves["success"]["overlap"][:3] == [0.0, 0.05, 0.1]
+    assert np.mean(curves["success"]["share"]) == pytest.approx(scores["success"])
+    assert curves["precision"]["pixels"][20] == 20
+    assert curves["precision"]["share"][20] == scores["precision"]
+    assert Path(outcome.document["files"]["curves"]).read_bytes().startswith(b"\x89PNG")
     changed = np.any(np.asarray(Image.open(drawn[0])) != frame(*place(1)), axis=-1)
     assert changed.mean() > 0.01
     with pytest.raises(DataError, match="frame 7"):
@@ -74,18 +80,22 @@ def test_what_is_followed_is_written_and_scored(video: Path, truth: Path, tmp_pa
 def test_the_box_may_be_given_without_a_truth(video: Path, tmp_path: Path) -> None:
     x, y = place(1)
     outcome = followed(Asked(video, box=(x - 10, y - 10, OBJECT, OBJECT)), tmp_path)
-    assert outcome.document["scores"] is None
+    assert outcome.document["scores"] is None and outcome.document["curves"] is None
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["summary.json", "tracks.csv"]
     assert outcome.document["frames"] == {"count": FRAMES, "a_second": None, "width": WIDTH, "height": HEIGHT}
 
 
 def test_where_the_first_frame_is_broken_the_truth_of_the_next_counts(video: Path, truth: Path, tmp_path: Path) -> None:
     for number in (1, 2):
         (video / f"{number}.png").write_bytes(b"nothing")
-    followed(Asked(video, truth=truth), tmp_path)
+    lines = truth.read_text(encoding="utf-8").splitlines()
+    truth.write_text("\n".join(["nan,nan,nan,nan", *lines[1:]]) + "\n", encoding="utf-8")
+    outcome = followed(Asked(video, truth=truth), tmp_path)
+    assert outcome.document["scores"]["frames"] == 4, "6 to 9: 3 was given, 1 and 2 were before"
     first = mot.read(tmp_path / "out" / "tracks.csv")[3]
     np.testing.assert_allclose(first.boxes[0].reshape(2, 2).mean(axis=0), place(3), atol=1e-3)
     (video / "3.png").write_bytes(b"nothing")
-    with pytest.raises(ConfigError, match="The frames before 4 cannot be read"):
+    with pytest.raises(ConfigError, match="have none in frame 4, the first that can be read"):
         followed(Asked(video, truth=truth), tmp_path)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.metrics.single_object import OVERLAPS
-from pipeline.tracking.single_scores import DISTANCES, curves, scores
+from pipeline.tracking.single_scores import DISTANCES, Curves, curves, curves_of, scores
 
 NOTHING = [np.nan] * 4
 TRUTH = np.array([[0, 0, 10, 10], [0, 0, 40, 40], [0, 0, 40, 40], [0, 0, 40, 40], NOTHING, NOTHING])
@@ -45,3 +45,25 @@ def test_without_the_object_nothing_is_claimed() -> None:
     found = scores(TRUTH[[0, 4, 5]], FOUND[[0, 4, 5]])
     assert found["mean_iou"] is None
     assert (found["frames"], found["absence_known"]) == (0, 0.5)
+
+
+def test_frames_count_behind_the_one_in_which_the_object_was_given() -> None:
+    late = scores(TRUTH, FOUND, start=2)
+    assert late["frames"] == 2  # half a side beside, and missed
+    assert late["mean_iou"] == pytest.approx((1 / 3 + 0) / 2)
+    both = curves_of(TRUTH, FOUND, start=2)
+    assert both is not None
+    assert both.success.mean() == pytest.approx(late["success"])
+    assert curves_of(TRUTH, FOUND, start=4) is None
+
+
+def test_curves_are_told_and_drawn_with_what_they_are_over() -> None:
+    both = Curves(np.linspace(1, 0, len(OVERLAPS)), np.linspace(0, 1, len(DISTANCES)))
+    told = both.as_json()
+    assert (told["success"]["overlap"][3], told["precision"]["pixels"][50]) == (0.15, 50)
+    assert (told["success"]["share"][10], told["precision"]["share"][50]) == (0.5, 1.0)
+    success, precision = both.drawn().axes
+    np.testing.assert_allclose(success.lines[0].get_xydata()[:, 1], both.success)
+    np.testing.assert_allclose(precision.lines[0].get_xydata()[:, 1], both.precision)
+    labels = [axes.get_legend().get_texts()[0].get_text() for axes in (success, precision)]
+    assert labels == ["area 0.500", "0.400 at 20 pixels"]

@@ -120,6 +120,13 @@ def test_a_broken_frame_costs_no_track() -> None:
     assert tracker.update(detections(box(80, 30))).ids.tolist() == [1], "it moved on by two frames in between"
 
 
+def test_the_first_frame_that_can_be_read_is_the_first() -> None:
+    tracker = Tracker(TrackSettings(confirm=3))
+    tracker.skip()
+    assert tracker.update(detections(box(30, 30))).ids.tolist() == [1]
+    assert tracker.update(detections(box(30, 30), box(90, 30))).ids.tolist() == [1], "the other is not confirmed yet"
+
+
 def painted(*places: tuple[float, tuple[int, int, int]]) -> np.ndarray:
     """A frame with squares at x, each of a colour."""
     pixels = np.full((60, 160, 3), 90, np.uint8)
