@@ -88,6 +88,19 @@ class Anchored:
     meanings: Mapping[str, Meaning]
 
 
+@dataclass(frozen=True)
+class Embedding:
+    """What one object looks like, as numbers.
+
+    Args:
+        model: `image` uint8 [B,h,w,C] -> `embedding` float32 [B,E], to be compared by its direction.
+        cut: a frame uint8 [h,w,3] and an object's corners float64 [4] in pixels -> the `image` of it, uint8 [h,w,C].
+    """
+
+    model: keras.Model
+    cut: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
 class Task(Settings):
     """One problem. Its fields are its settings; those that the data decides are filled in by `resolve`."""
 
@@ -233,6 +246,21 @@ class Task(Settings):
     def part_pictures(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
         """What of pictures [B,H,W,C] each of the `parts` sees, by its name."""
         return {}
+
+    def embedding(self, model: keras.Model) -> Embedding:
+        """What the network knows of how one object looks, for trackers.
+
+        Args:
+            model: trained, as `build` makes it.
+
+        Raises:
+            ConfigError: what it knows is of many places in a picture, not of one object.
+        """
+        raise ConfigError(
+            f"A network of the task {self.name!r} answers for many places in a picture and describes no single object, "
+            "so objects cannot be told apart by it. Give appearance.run a Run of the task single_object_tracking, or "
+            "of one that answers for what it sees as a whole, such as classification."
+        )
 
     def require_suited(self, operations: Sequence[Augmentation]) -> None:
         """Raises ConfigError where one of the operations would make pictures from which this cannot be learned."""

@@ -10,9 +10,9 @@ from models.penalties import AnyClassPenalty, CrossEntropy
 from models.stack import keras, tf
 from pipeline.data.example import LABEL, LABEL_PARTS, LABEL_SHARES, DataInfo, Example
 from pipeline.errors import DataError
-from pipeline.tasks.base import Meaning, Metric, Task, Tensors
+from pipeline.tasks.base import Embedding, Meaning, Metric, Task, Tensors
 from pipeline.tasks.class_weights import AnyClassWeights, Unweighted
-from pipeline.tasks.pooled import PooledHead
+from pipeline.tasks.pooled import PooledHead, pooled_embedding
 
 if TYPE_CHECKING:
     from pipeline.metrics.classification import ClassificationEvaluator
@@ -55,6 +55,10 @@ class Classification(Task):
     def build(self) -> keras.Model:
         """uint8 `image` -> `logits` float32 [B,K]."""
         return self.head.build(self.picture, self.backbone, len(self.class_names), "logits")
+
+    def embedding(self, model: keras.Model) -> Embedding:
+        """The pooled features of the part of a frame within an object's box."""
+        return pooled_embedding(model, self.picture)
 
     def losses(self) -> dict[str, keras.losses.Loss]:
         """The chosen loss of the softmax, with label smoothing and class weights."""

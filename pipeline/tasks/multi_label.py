@@ -10,10 +10,10 @@ from models.penalties import AnyClassPenalty, CrossEntropy
 from models.stack import keras, tf
 from pipeline.data.example import LABELS, DataInfo, Example
 from pipeline.metrics.base import Evaluator
-from pipeline.tasks.base import Meaning, Metric, Task, Tensors, require_one_each
+from pipeline.tasks.base import Embedding, Meaning, Metric, Task, Tensors, require_one_each
 from pipeline.tasks.class_weights import AnyClassWeights, Unweighted
 from pipeline.tasks.classification import LEAST_SCORE, named_scores, resolved_classes
-from pipeline.tasks.pooled import PooledHead
+from pipeline.tasks.pooled import PooledHead, pooled_embedding
 
 if TYPE_CHECKING:
     from pipeline.metrics.multi_label import MultiLabelEvaluator
@@ -62,6 +62,10 @@ class MultiLabel(Task):
     def build(self) -> keras.Model:
         """uint8 `image` -> `logits` float32 [B,K]."""
         return self.head.build(self.picture, self.backbone, len(self.class_names), "logits")
+
+    def embedding(self, model: keras.Model) -> Embedding:
+        """The pooled features of the part of a frame within an object's box."""
+        return pooled_embedding(model, self.picture)
 
     def losses(self) -> dict[str, keras.losses.Loss]:
         """The chosen loss of each class by itself, the mean over the classes that are known."""

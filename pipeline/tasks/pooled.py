@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from models.backbones import Backbone
     from models.preprocess import PictureFormat
+    from pipeline.tasks.base import Embedding
 
 
 class PooledHead(Settings):
@@ -38,3 +39,16 @@ class PooledHead(Settings):
         pooled = pooling.POOLINGS[self.pooling](list(levels.values())[-1])
         outputs = heads.classifier(pooled, num_outputs, self.dropout, output_name, self.l2)
         return keras.Model(image, {output_name: outputs}, name=backbone.kind)
+
+
+def pooled_embedding(model: keras.Model, picture: PictureFormat) -> Embedding:
+    """What the last layer is given of the part of a frame within an object's box."""
+    from models.stack import keras
+    from pipeline.drift.look import features_of
+    from pipeline.tasks.base import Embedding
+    from pipeline.tracking.fitting import fitted, part_of
+
+    return Embedding(
+        keras.Model(model.inputs, {"embedding": features_of(model)}),
+        lambda pixels, box: fitted(part_of(pixels, box), picture),
+    )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from models.penalties import AnyNumberPenalty, Huber
 from models.stack import keras, tf
 from pipeline.data.example import VALUE, DataInfo, Example
-from pipeline.tasks.base import Meaning, Metric, Task, Tensors, require_one_each
-from pipeline.tasks.pooled import PooledHead
+from pipeline.tasks.base import Embedding, Meaning, Metric, Task, Tensors, require_one_each
+from pipeline.tasks.pooled import PooledHead, pooled_embedding
 
 if TYPE_CHECKING:
     from pipeline.metrics.regression import RegressionEvaluator
@@ -59,6 +59,10 @@ class Regression(Task):
     def build(self) -> keras.Model:
         """uint8 `image` -> `standardised` float32 [B,K]."""
         return self.head.build(self.picture, self.backbone, len(self.value_names), "standardised")
+
+    def embedding(self, model: keras.Model) -> Embedding:
+        """The pooled features of the part of a frame within an object's box."""
+        return pooled_embedding(model, self.picture)
 
     def losses(self) -> dict[str, keras.losses.Loss]:
         """The chosen loss of the standardised targets, the mean over those that are known."""

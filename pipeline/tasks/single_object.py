@@ -14,7 +14,7 @@ from models.stack import keras, tf
 from pipeline.data.example import BOXES, CLASSES, IMAGE, NO_OBJECT, TRACKS, DataInfo, Example
 from pipeline.errors import ConfigError, DataError
 from pipeline.metrics.single_object import PAIR
-from pipeline.tasks.base import Meaning, Metric, Task, Tensors
+from pipeline.tasks.base import Embedding, Meaning, Metric, Task, Tensors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,6 +113,18 @@ class SingleObjectTracking(Task):
         from models.siamese.network import parts
 
         return parts(model)
+
+    def embedding(self, model: keras.Model) -> Embedding:
+        """The template's features of the usual window around an object, the middle counting most."""
+        from models.siamese.network import weighted_by_middle
+        from pipeline.data.search_windows import Window
+
+        template = self.parts(model)[TEMPLATE]
+        looks = weighted_by_middle(template.outputs[0])
+        return Embedding(
+            keras.Model(template.inputs, {"embedding": looks}),
+            lambda pixels, box: Window.around(box).cut(pixels, self.side),
+        )
 
     def part_pictures(self, pictures: np.ndarray) -> dict[str, np.ndarray]:
         """The halves of pairs [B,2S,S,C], [B,S,S,C] each."""

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from pydantic import Field
 
 from models.settings import Settings
 from pipeline.locations import Location, location
-
-if TYPE_CHECKING:
-    from pipeline.predictors import Predictor
-    from pipeline.tasks import Task
 
 SHADES = 8
 """Of each colour that a histogram tells apart."""
@@ -83,7 +79,8 @@ class NetworkFeatures(Appearance):
     kind: Literal["network"] = "network"
     """Objects are also known by what a trained network sees in them."""
     run: Location
-    """The Run whose network looks at each box: of any task, such as a classification of the objects."""
+    """The Run whose network looks at each box: a Siamese network's (single_object_tracking), or of a task that answers
+    for what it sees as a whole, such as a classification of the objects."""
     max_distance: float = Field(default=0.25, gt=0, le=2)
     """How far two objects' features may be apart to be one: 1 minus their cosine."""
 
@@ -132,45 +129,36 @@ class Histograms:
 
 
 class Features:
-    """What the last layer with weights of a trained network is given for each box.
+    """What a trained network knows of how each box looks: see `Task.embedding`.
 
     Args:
         run: of the network.
 
     Raises:
         RunError: it has not been trained.
+        ConfigError: its task describes no single objects.
     """
 
     def __init__(self, run: Path):
         from pipeline.mirror import fetched
+        from pipeline.predictors import KerasPredictor
+        from pipeline.run import Run
+        from pipeline.trained import load_model, load_task
 
         with fetched(run) as local:
-            self._task, self._predictor, self.length = _network(local)
+            found = load_task(Run(local)).embedding(load_model(Run(local)))
+        self._cut, self._predictor = found.cut, KerasPredictor(found.model)
+        self.length = int(found.model.outputs[0].shape[-1])
 
     def __call__(self, pixels: np.ndarray | None, boxes: np.ndarray) -> np.ndarray:
         """Features divided by their length."""
-        from pipeline.tracking.fitting import fitted
-
         if pixels is None:
             raise ValueError("Features are compared, but no frame was given; pass its pixels.")
         if not len(boxes):
             return np.zeros((0, self.length))
-        crops = [fitted(crop, self._task.picture) for crop in _crops(pixels, boxes)]
-        features = self._predictor({"image": np.stack(crops)})["features"].astype(np.float64)
+        crops = np.stack([self._cut(pixels, box) for box in boxes])
+        features = self._predictor({"image": crops})["embedding"].astype(np.float64)
         return np.asarray(features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12))
-
-
-def _network(run_folder: Path) -> tuple[Task, Predictor, int]:
-    from models.stack import keras
-    from pipeline.drift.look import features_of
-    from pipeline.predictors import KerasPredictor
-    from pipeline.run import Run
-    from pipeline.trained import load_model, load_task
-
-    run = Run(run_folder)
-    task, model = load_task(run), load_model(run)
-    features = features_of(model)
-    return task, KerasPredictor(keras.Model(model.inputs, {"features": features})), int(features.shape[-1])
 
 
 def _points(pixels: np.ndarray, boxes: np.ndarray, across: np.ndarray) -> np.ndarray:
@@ -180,11 +168,3 @@ def _points(pixels: np.ndarray, boxes: np.ndarray, across: np.ndarray) -> np.nda
     rows = boxes[:, 1:2] + (boxes[:, 3:] - boxes[:, 1:2]) * across
     x, y = (np.clip(np.floor(one), 0, size - 1).astype(np.int64) for one, size in ((columns, width), (rows, height)))
     return np.asarray(pixels[y[:, :, None], x[:, None, :]])
-
-
-def _crops(pixels: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
-    """The part of the frame in each box, at least one pixel."""
-    height, width = pixels.shape[:2]
-    low = np.clip(np.floor(boxes[:, :2]), 0, (width - 1, height - 1)).astype(int)
-    high = np.clip(np.ceil(boxes[:, 2:]), low + 1, (width, height)).astype(int)
-    return [pixels[y0:y1, x0:x1] for (x0, y0), (x1, y1) in zip(low.tolist(), high.tolist(), strict=True)]

@@ -17,6 +17,14 @@ def fitted(pixels: np.ndarray, format: PictureFormat) -> np.ndarray:
     return np.asarray(fit_picture(tf.constant(_channels(pixels, format)), format))
 
 
+def part_of(pixels: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The part of a frame uint8 [h,w,3] within corners [4] in pixels, at least one pixel."""
+    height, width = pixels.shape[:2]
+    low = np.clip(np.floor(box[:2]), 0, (width - 1, height - 1)).astype(int)
+    high = np.clip(np.ceil(box[2:]), low + 1, (width, height)).astype(int)
+    return pixels[low[1] : high[1], low[0] : high[0]]
+
+
 def _channels(pixels: np.ndarray, format: PictureFormat) -> np.ndarray:
     colours = pixels if format.colours == 3 else ((pixels @ LUMA + 32768) >> 16).astype(np.uint8)[..., np.newaxis]
     if not format.marks_missing:
