@@ -44,6 +44,7 @@ class Run:
         self.sweep_result = self.sweep / "sweep.json"
         self.export = self.path / "export"
         self.saved_model = self.export / "saved_model"
+        self.parts = self.export / "parts"
         self.tflite = self.export / "tflite"
         self.contract = self.export / "contract.json"
         self.verification = self.path / "verification.json"

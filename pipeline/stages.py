@@ -309,7 +309,7 @@ def export(config: Config, run: Run) -> None:
     divided = parts.publish_parts(task, model, run.export, lambda: calibration_pictures(shown, store, task))
     contract.write_contract(run.export, task, version, files, run.read_json(run.environment, "prepare"), divided)
     count = len(config.export.names(files))
-    console.say(f"export: {version} and {count} TFLite files{f'; {divided}' if divided else ''}")
+    console.say(f"export: {version} and {count} TFLite files{f'; {divided}: float32 and int8' if divided else ''}")
 
 
 def variant_files(config: Config, run: Run) -> dict[str, Path]:
@@ -338,12 +338,12 @@ def verify(config: Config, run: Run) -> None:
     exact = config.export.names([one.variant_name for one in config.compress.variants if one.same_function])
     with console.progress("verify") as progress:
         found = verify_variants(
-            task, load_model(run), store, exported[max(exported)], files, config.verify, progress, exact
+            task, load_model(run), store, exported[max(exported)], files, config.verify, progress, exact, run.parts
         )
     run.write_json(run.verification, found.as_json(run.path))
     run.write_json(run.summary, summarise(config, run).model_dump(mode="json"))
-    blessed = sum(result.blessed for result in found.variants.values())
-    console.say(f"verify: {blessed} of {len(found.variants)} blessed")
+    blessed = sum(result.blessed for result in found.judged.values())
+    console.say(f"verify: {blessed} of {len(found.judged)} blessed")
     found.require_blessed()
 
 

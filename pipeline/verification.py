@@ -67,6 +67,21 @@ class VariantResult:
 
 
 @dataclass(frozen=True)
+class PartsResult:
+    """What was found of one file that is called in parts; the fields as of `VariantResult`."""
+
+    file: Path
+    bytes: int
+    metrics: dict[str, Any]
+    drop: float
+    agreement: float
+    max_difference: float
+    mean_difference: float
+    blessed: bool
+    why: str
+
+
+@dataclass(frozen=True)
 class ParityResult:
     """One file's answers to the same encoded pictures, prepared in two ways.
 
@@ -105,6 +120,7 @@ class Verification:
         variants: name -> result.
         parity: name -> result.
         host: where latency was measured, and with how many threads.
+        parts: name -> result, of what is called in parts.
     """
 
     split: str
@@ -113,11 +129,17 @@ class Verification:
     variants: dict[str, VariantResult]
     parity: dict[str, ParityResult]
     host: dict[str, Any]
+    parts: dict[str, PartsResult] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> dict[str, VariantResult | PartsResult]:
+        """All files."""
+        return {**self.variants, **self.parts}
 
     @property
     def refusals(self) -> list[str]:
         """Why files are not blessed, one sentence each; empty where all are."""
-        return [f"{name}: {result.why}" for name, result in self.variants.items() if not result.blessed]
+        return [f"{name}: {result.why}" for name, result in self.judged.items() if not result.blessed]
 
     def require_blessed(self) -> None:
         """Raises VerificationError naming every file that is not blessed."""
@@ -131,7 +153,7 @@ class Verification:
     def as_json(self, folder: Path) -> dict[str, Any]:
         """Plain values for `verification.json`: files relative to `folder`, null for numbers that are not finite."""
         plain = asdict(self)
-        for variant in plain["variants"].values():
+        for variant in (*plain["variants"].values(), *plain["parts"].values()):
             variant["file"] = variant["file"].relative_to(folder).as_posix()
         finite: dict[str, Any] = _finite(plain)
         return finite

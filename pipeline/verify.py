@@ -29,7 +29,7 @@ from pipeline.limits import DropLimit
 from pipeline.metrics.base import Evaluator
 from pipeline.parity import BYTES, Asked, check_decoding, check_preparation
 from pipeline.tasks.base import Task
-from pipeline.verification import Differences, ParityResult, VariantResult, Verification
+from pipeline.verification import Differences, ParityResult, PartsResult, VariantResult, Verification
 
 if TYPE_CHECKING:
     from pipeline.console import Progress
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from pipeline.predictors import Predictor
 
 SAVED_MODEL, SAVED_MODEL_IMAGES = SAVED_MODELS
+PARTS = "parts"
+"""What the names of files that are called in parts begin with, and a slash."""
 
 
 class Limits(DropLimit):
@@ -52,7 +54,8 @@ class VerifySettings(Settings):
     limits: Limits = Limits()
     """Limits of every exported file."""
     variants: dict[str, Limits] = Field(default_factory=dict)
-    """Limits of single files by name, in place of the general ones, such as `{int8: {max_drop: 0.003}}`."""
+    """Limits of single files by name, in place of the general ones, such as `{int8: {max_drop: 0.003}}`; those of
+    `int8` also hold for `parts/int8`, where that has none of its own."""
     exact_difference: float = Field(default=1e-3, ge=0)
     """Largest difference of any number in the predictions of a SavedModel and of the variant `float32`,
     as a share of the largest number of the same prediction, or of 1 where all are smaller."""
@@ -98,6 +101,7 @@ def verify_variants(
     settings: VerifySettings,
     progress: Progress | None = None,
     exact: Collection[str] = ("float32",),
+    parts: Path | None = None,
 ) -> Verification:
     """Examines the exported files over the split that the trained model was judged on.
 
@@ -107,6 +111,7 @@ def verify_variants(
         saved_model: one version's folder.
         tflite: variant -> file with metadata; an anchored one is answered for by `export.anchored_reader`.
         exact: files that should compute exactly as the trained model does; they are held to `exact_difference`.
+        parts: the folder of what is called in parts, see `pipeline.export.parts`; it may be missing.
     """
     from pipeline.data.input import evaluation_split
     from pipeline.latency import host
@@ -116,9 +121,10 @@ def verify_variants(
     total = store.info.num_examples[split]
     trained = Candidate(saved_model, KerasPredictor(task.serving_model(model)), task.evaluator())
     candidates = _candidates(task, saved_model, tflite, settings, exact)
-    warn_of_unused_limits(settings, candidates)
+    divided = _divided(task, model, parts) if parts and parts.is_dir() else {}
+    warn_of_unused_limits(settings, [*candidates, *divided])
     questions = _questions(task, store, split, settings.batch_size)
-    _ask_all(task, trained, candidates, questions, total, progress)
+    _ask_all(task, trained, candidates | divided, questions, total, progress)
     sample = next(_questions(task, store, split, max(settings.parity_pictures, 1)))
     judge = Judge(task, settings, trained)
     results = {name: judge.result(name, candidate, sample) for name, candidate in candidates.items()}
@@ -129,6 +135,7 @@ def verify_variants(
         trained=judge.metrics,
         variants={name: result.held_to(parity.get(name)) for name, result in results.items()},
         parity=parity,
+        parts={name: judge.parts_result(name, candidate) for name, candidate in divided.items()},
         host={"description": host(), "threads": settings.threads, "runs": settings.latency_runs},
     )
 
@@ -180,9 +187,28 @@ class Judge:
             why=reasons,
         )
 
+    def parts_result(self, name: str, candidate: Candidate) -> PartsResult:
+        """What its answers were worth."""
+        metrics, metric = candidate.evaluator.result(), self._task.metric
+        drop = metric.drop(self.metrics[metric.name], metrics[metric.name])
+        agreement = candidate.evaluator.agreement_with(self._trained)
+        reasons, blessed = self._verdict(name, candidate, drop, agreement)
+        return PartsResult(
+            file=candidate.file,
+            bytes=_size(candidate.file),
+            metrics=metrics,
+            drop=drop,
+            agreement=agreement,
+            max_difference=candidate.differences.largest,
+            mean_difference=candidate.differences.mean,
+            blessed=blessed,
+            why=reasons,
+        )
+
     def _verdict(self, name: str, candidate: Candidate, drop: float, agreement: float) -> tuple[str, bool]:
         """The reasons, and whether the limits are kept. A NaN keeps none."""
-        limits = self._settings.variants.get(name, self._settings.limits)
+        general = self._settings.variants.get(name.removeprefix(f"{PARTS}/"), self._settings.limits)
+        limits = self._settings.variants.get(name, general)
         metric = self._task.metric.name
         allowed = limits.allowed(self._task.metric, self.metrics[metric])
         checks = [
@@ -214,6 +240,25 @@ def _candidates(
             file, answering(task, file, network), task.evaluator(), inspect_file(file), name in exact
         )
     return candidates
+
+
+def _divided(task: Task, model: keras.Model, folder: Path) -> dict[str, Candidate]:
+    """`parts/NAME` -> the parts in one file. Those that compute in float32 should compute exactly."""
+    from pipeline.export.contract import SAVED_MODEL as FOLDER
+    from pipeline.export.parts import FLOAT32
+    from pipeline.export.parts_reader import WholePredictor, open_parts
+
+    names = list(task.parts(model))
+    files = [folder / FOLDER, *sorted(folder.glob("*.tflite"))]
+    return {
+        f"{PARTS}/{file.stem}": Candidate(
+            file,
+            WholePredictor(task, open_parts(file, names)),
+            task.evaluator(),
+            exact=file.name in (FOLDER, FLOAT32),
+        )
+        for file in files
+    }
 
 
 def _questions(task: Task, store: Store, split: str, batch_size: int) -> Iterator[Asked]:

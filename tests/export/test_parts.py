@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,23 @@ from models.preprocess import PictureFormat
 from models.stack import keras
 from pipeline import stages
 from pipeline.compress import flatbuffer
-from pipeline.errors import ConfigError, RunError
+from pipeline.data.input import encoded_pictures
+from pipeline.data.prepare import DataSettings, prepare
+from pipeline.data.sources import SceneSequences
+from pipeline.data.sources.template_pairs import TemplatePairs
+from pipeline.data.store import Store
+from pipeline.errors import ConfigError, RunError, VerificationError
+from pipeline.export import ExportSettings
 from pipeline.export.contract import SAVED_MODEL, write_contract
 from pipeline.export.parts import FLOAT32, INT8, PARTS, publish_parts
+from pipeline.export.saved_model import export_saved_model
 from pipeline.export.tflite import refuse_other_operators
 from pipeline.run import Run
 from pipeline.tasks import Classification, SingleObjectTracking
 from pipeline.tracking.follower import Follower, FollowSettings
 from pipeline.tracking.siamese import DividedNetwork, open_network
+from pipeline.verification import Verification
+from pipeline.verify import Limits, VerifySettings, verify_variants
 
 SIDE = 44
 
@@ -88,6 +98,50 @@ def test_int8_answers_nearly_the_same(run: Run, expected: dict[str, np.ndarray],
     found = answers(open_network(exported(run, INT8)), pairs)
     for key, values in expected.items():
         assert np.corrcoef(found[key].ravel(), values.ravel())[0, 1] > 0.95
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    scenes = SceneSequences(train=2, validation=1, test=2, frames=4)
+    source = TemplatePairs(sources=(scenes,), side=SIDE, pairs=2, absent=0.3)
+    return prepare(DataSettings(source=source), tmp_path_factory.mktemp("pairs"))
+
+
+def verified(run: Run, task: SingleObjectTracking, store: Store, parts: Path) -> Verification:
+    """Of these parts, beside the SavedModel of the network that was trained."""
+    model, folder = open_model(run), run.path / "whole"
+    if not folder.exists():
+        pictures = list(encoded_pictures(store, "train", 1))
+        export_saved_model(task, model, folder, pictures, ExportSettings(warmup_requests=1))
+    settings = VerifySettings(
+        latency_runs=1, parity_pictures=0, variants={"int8": Limits(max_drop=1.0, min_agreement=0.3)}
+    )
+    return verify_variants(task, model, store, folder / "1", {}, settings, parts=parts)
+
+
+def test_parts_are_judged_as_the_whole_network_is(run: Run, task: SingleObjectTracking, store: Store) -> None:
+    found = verified(run, task, store, run.export / PARTS)
+    assert set(found.parts) == {"parts/saved_model", "parts/float32", "parts/int8"}
+    for name in ("parts/saved_model", "parts/float32"):
+        result = found.parts[name]
+        assert result.blessed, result.why
+        assert result.metrics["mean_iou"] == pytest.approx(found.trained["mean_iou"], abs=1e-3)
+        assert "predictions differ by" in result.why
+    assert "(limit 0.3)" in found.parts["parts/int8"].why
+    written = found.as_json(run.path)["parts"]
+    assert written["parts/int8"]["file"] == "export/parts/int8.tflite"
+
+
+def test_parts_that_answer_otherwise_are_not_blessed(
+    run: Run, task: SingleObjectTracking, store: Store, pairs: np.ndarray, tmp_path: Path
+) -> None:
+    keras.utils.set_random_seed(99)
+    parts = publish_parts(task, task.build(), tmp_path, lambda: pairs)
+    assert parts is not None
+    found = replace(verified(run, task, store, parts), variants={})
+    assert not found.parts["parts/float32"].blessed
+    with pytest.raises(VerificationError, match=r"parts/float32: .*predictions differ by"):
+        found.require_blessed()
 
 
 def test_several_windows_are_searched_at_once(run: Run, pairs: np.ndarray) -> None:

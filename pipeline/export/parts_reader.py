@@ -1,0 +1,47 @@
+"""Exported parts asked as the whole network is, so that they can be judged beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from models.heads import IMAGE
+from pipeline.predictors import Arrays, Predictor, SavedModelPredictor
+from pipeline.tasks.base import Task
+
+
+class WholePredictor:
+    """The parts of a network, called one after the other as production calls them.
+
+    Args:
+        task: says what of a picture each part sees.
+        parts: signature -> its predictor, in the order in which they are called.
+    """
+
+    def __init__(self, task: Task, parts: Mapping[str, Predictor]):
+        self._task, self._parts = task, parts
+
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Pictures of the whole network, `image` [B,H,W,C] -> the last part's predictions."""
+        pictures = self._task.part_pictures(np.asarray(inputs[IMAGE]))
+        known: dict[str, np.ndarray] = {}
+        found: dict[str, np.ndarray] = {}
+        for name, part in self._parts.items():
+            found = part({**known, IMAGE: pictures[name]})
+            known.update(found)
+        return found
+
+
+def open_parts(file: Path, names: Sequence[str]) -> dict[str, Predictor]:
+    """Signature -> its predictor, of a SavedModel's folder or of a `.tflite`."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    from pipeline.tracking.siamese import SignaturePredictor
+
+    if file.is_dir():
+        return {name: SavedModelPredictor(file, name) for name in names}
+    interpreter = Interpreter(model_path=str(file), num_threads=1)
+    interpreter.allocate_tensors()
+    return {name: SignaturePredictor(interpreter, name) for name in names}
