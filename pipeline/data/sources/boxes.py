@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pipeline.data.example import RawExample, RawObject
 from pipeline.data.sources.base import DataSource, shortened
 from pipeline.errors import DataError
 
 Box = tuple[float, float, float, float]
+Name = TypeVar("Name", bound=Hashable)
 
 PICTURES_TRIED = 100
 
@@ -114,6 +115,6 @@ def count_of(names: Sequence[str], what: str, why: str) -> list[str]:
     return [f"{len(names)} {what} were passed over, since {why}: {shortened(names)}."] if names else []
 
 
-def repeated(names: Iterable[str]) -> list[str]:
+def repeated(names: Iterable[Name]) -> list[Name]:
     """The names that occur more than once."""
     return [name for name, count in Counter(names).items() if count > 1]

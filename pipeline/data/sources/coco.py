@@ -12,16 +12,18 @@ T.-Y. Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; https:
 from __future__ import annotations
 
 import json
+import math
 import operator
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pipeline.data.example import RawExample, RawObject
 from pipeline.data.outlines import BadOutline, Outline, Polygons, RunLengths
-from pipeline.data.sources.base import existing_folder, fingerprint_of, located, split_named
+from pipeline.data.sources.base import existing_folder, fingerprint_of, located, split_named, text_of
 from pipeline.data.sources.boxes import (
     PICTURES_TRIED,
     Box,
@@ -29,6 +31,7 @@ from pipeline.data.sources.boxes import (
     count_of,
     number_box,
     of_classes,
+    repeated,
     require_pictures,
     unique_ids,
     unusable_object,
@@ -36,6 +39,9 @@ from pipeline.data.sources.boxes import (
 from pipeline.errors import DataError
 
 Record = Mapping[str, Any]
+
+LONGEST_PATH, LONGEST_NAME = 2048, 255
+"""Bytes of a picture's path and of each of its parts: file systems refuse longer ones."""
 
 
 class Listed(NamedTuple):
@@ -56,8 +62,9 @@ class Instances:
         pictures: in the file's order.
         categories: id -> name.
         objects: id of a picture -> its annotations.
-        homeless: annotations whose picture is not listed.
-        broken: entries that are no picture, category or annotation.
+        homeless: annotations whose picture is not listed, or not for certain.
+        broken: entries that are no picture or category.
+        doubtful: pictures and categories of which others have the id.
     """
 
     file: Path
@@ -68,6 +75,7 @@ class Instances:
     objects: Mapping[Any, Sequence[Record]]
     homeless: tuple[str, ...]
     broken: tuple[str, ...]
+    doubtful: tuple[str, ...]
 
 
 class Coco(BoxSource):
@@ -103,7 +111,7 @@ class Coco(BoxSource):
             for one, identity in zip(held.pictures, identities, strict=True):
                 found = (self._object(annotation, held) for annotation in held.objects.get(one["id"], ()))
                 kept = [one for one in found if not (one.crowd and self.crowd == "drop")]
-                where = f"{held.file}, picture {one['id']}"
+                where = text_of(f"{held.file}, picture {one['id']}")
                 image = held.folder / one["file_name"]
                 objects = of_classes(kept, names)
                 yield RawExample(id=identity, image=image, split=held.split, objects=objects, where=where)
@@ -118,9 +126,11 @@ class Coco(BoxSource):
         files = [self._read(listed) for listed in self._files()]
         homeless = [one for held in files for one in held.homeless]
         broken = [one for held in files for one in held.broken]
+        doubtful = [one for held in files for one in held.doubtful]
         return [
-            *count_of(homeless, "annotations", "no picture of the file has their image_id"),
-            *count_of(broken, "entries", "they lack an id, a file name or a name"),
+            *count_of(homeless, "annotations", "no picture of the file, or more than one, has their image_id"),
+            *count_of(broken, "entries", "they lack an id, a file name or a name that can be used"),
+            *count_of(doubtful, "entries", "others of the file have their id"),
         ]
 
     def _files(self) -> list[Listed]:
@@ -139,9 +149,9 @@ class Coco(BoxSource):
 
     def _read(self, listed: Listed) -> Instances:
         file, content = listed.file, _json(listed.file)
-        pictures, broken = _good(content["images"], {"id": int | str, "file_name": str}, f"{file}: images")
-        categories, more = _good(content["categories"], {"id": int | str, "name": int | str}, f"{file}: categories")
-        known, homeless = {one["id"] for one in pictures}, list[str]()
+        pictures = _entries(content["images"], "file_name", _names_a_file, f"{file}: images")
+        categories = _entries(content["categories"], "name", _is_a_name, f"{file}: categories")
+        known, homeless = {one["id"] for one in pictures.good}, list[str]()
         objects: dict[Any, list[Record]] = {}
         for number, one in enumerate(content["annotations"]):
             picture = one.get("image_id") if isinstance(one, dict) else None
@@ -149,9 +159,17 @@ class Coco(BoxSource):
                 objects.setdefault(picture, []).append(one)
             else:
                 homeless.append(f"{file}: annotations[{number}]")
-        folder = self._pictures_folder(listed, pictures)
-        names = {one["id"]: str(one["name"]) for one in categories}
-        return Instances(file, listed.split, folder, tuple(pictures), names, objects, tuple(homeless), (*broken, *more))
+        return Instances(
+            file=file,
+            split=listed.split,
+            folder=self._pictures_folder(listed, pictures.good),
+            pictures=pictures.good,
+            categories={one["id"]: str(one["name"]) for one in categories.good},
+            objects=objects,
+            homeless=tuple(homeless),
+            broken=(*pictures.broken, *categories.broken),
+            doubtful=(*pictures.doubtful, *categories.doubtful),
+        )
 
     def _pictures_folder(self, listed: Listed, pictures: Sequence[Record]) -> Path:
         """Where one of the first pictures is, of the places where tools put them."""
@@ -165,27 +183,37 @@ class Coco(BoxSource):
         return next((folder for folder in folders if any((folder / name).is_file() for name in tried)), beside)
 
     def _object(self, one: Record, held: Instances) -> RawObject:
-        where = f"{held.file}, annotation {one.get('id')}"
-        category = one.get("category_id")
-        if not isinstance(category, int | str) or category not in held.categories:
-            return unusable_object(where, f"no category has the id {category!r}")
-        box = _edges(one.get("bbox"))
-        if one.get("bbox") and box is None:
-            return unusable_object(where, f"expected a bbox of four numbers, found {one['bbox']!r}")
+        where = text_of(f"{held.file}, annotation {one.get('id')}")
+        if why := _why_unusable(one, held.categories):
+            return unusable_object(where, why)
+        box, area = _edges(one.get("bbox")), one.get("area")
         try:
             mask = outline_of(one.get("segmentation")) if self.masks or box is None else None
             box = mask.bounds() if box is None and mask is not None else box
         except BadOutline as error:
             return unusable_object(where, str(error))
-        area = one.get("area")
         return RawObject(
-            label=held.categories[category],
+            label=held.categories[one["category_id"]],
             box=box,
             mask=mask if self.masks else None,
             where=where,
-            crowd=bool(one.get("iscrowd")),
-            area=float(area) if isinstance(area, int | float) else None,
+            crowd=_flag(one) == 1.0,
+            area=None if area is None else _number(area),
         )
+
+
+def _why_unusable(one: Record, categories: Mapping[Any, str]) -> str:
+    """What is wrong with an annotation's values besides its outlines; empty where nothing is."""
+    category, area = one.get("category_id"), one.get("area")
+    if not isinstance(category, int | str) or category not in categories:
+        return f"no category, or more than one, has the id {category!r}"
+    if one.get("bbox") and _edges(one["bbox"]) is None:
+        return f"expected a bbox of four numbers, found {one['bbox']!r}"
+    if _flag(one) not in (0.0, 1.0):
+        return f"expected an iscrowd of 0 or 1, found {one['iscrowd']!r}"
+    if area is not None and _number(area) is None:
+        return "its area is no finite number"
+    return ""
 
 
 def outline_of(segmentation: Any) -> Outline | None:
@@ -213,6 +241,20 @@ def _edges(bbox: Any) -> Box | None:
     return None if values is None else (values[0], values[1], values[0] + values[2], values[1] + values[3])
 
 
+def _flag(one: Record) -> float | None:
+    """An annotation's `iscrowd` as a number, which some tools write as text; 0 where there is none."""
+    return _number(one.get("iscrowd") or 0)
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None where it is something else."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _json(file: Path) -> Mapping[str, list[Any]]:
     try:
         content = json.loads(file.read_bytes())
@@ -220,7 +262,11 @@ def _json(file: Path) -> Mapping[str, list[Any]]:
         raise DataError(
             f"{file}:{error.lineno}: not JSON: {error.msg} (column {error.colno}). Export or copy the file again."
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise DataError(
+            f"{file}: its lists and objects lie too deep in each other. Export or copy it again."
+        ) from error
+    except (OSError, ValueError) as error:  # no text, or a number of thousands of digits
         raise DataError(f"{file} cannot be read: {error}.") from error
     lists = ("images", "annotations", "categories")
     missing = [name for name in lists if not isinstance(content, dict) or not isinstance(content.get(name), list)]
@@ -231,11 +277,48 @@ def _json(file: Path) -> Mapping[str, list[Any]]:
     return content
 
 
-def _good(entries: Sequence[Any], keys: Mapping[str, Any], what: str) -> tuple[list[Record], list[str]]:
-    """The entries that have all keys, with values of their types, and what names the others."""
-    held = [isinstance(one, dict) and all(isinstance(one.get(key), keys[key]) for key in keys) for one in entries]
-    broken = [f"{what}[{number}]" for number, good in enumerate(held) if not good]
-    return [one for one, good in zip(entries, held, strict=True) if good], broken
+class Entries(NamedTuple):
+    """The pictures or categories of a file.
+
+    Args:
+        good: each id once.
+        broken: names those that lack something.
+        doubtful: names those whose id others have as well, so that nobody knows which of them is meant.
+    """
+
+    good: tuple[Record, ...]
+    broken: tuple[str, ...]
+    doubtful: tuple[str, ...]
+
+
+def _entries(entries: Sequence[Any], name: str, is_good: Callable[[Any], bool], what: str) -> Entries:
+    """Sorts entries by their ids and by what `name` holds; one that is there twice without a difference is one."""
+    usable, broken = dict[tuple[Any, Any], int](), list[str]()
+    for number, one in enumerate(entries):
+        if isinstance(one, dict) and isinstance(one.get("id"), int | str) and is_good(one.get(name)):
+            usable.setdefault((one["id"], one[name]), number)
+        else:
+            broken.append(f"{what}[{number}]")
+    several = set(repeated(identity for identity, _ in usable))
+    good = tuple(entries[number] for (identity, _), number in usable.items() if identity not in several)
+    doubtful = tuple(f"{what}[{number}]" for (identity, _), number in usable.items() if identity in several)
+    return Entries(good, tuple(broken), doubtful)
+
+
+def _is_a_name(value: Any) -> bool:
+    """Whether it can name a class: a number, or text that can be written."""
+    return isinstance(value, int) or (isinstance(value, str) and text_of(value) == value)
+
+
+def _names_a_file(value: Any) -> bool:
+    """Whether it can be the name of a file."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        encoded = os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+    return len(encoded) <= LONGEST_PATH and all(len(part) <= LONGEST_NAME for part in encoded.split(b"/"))
 
 
 def _split_of(file: Path, folder: Path) -> str | None:
@@ -247,8 +330,8 @@ def _split_of(file: Path, folder: Path) -> str | None:
 
 def _identities(files: Sequence[Instances]) -> Iterator[Sequence[str]]:
     """The ids of each file's pictures: their file names, with the split or folder before them where two are alike."""
-    short = [str(one["file_name"]) for held in files for one in held.pictures]
-    long = [f"{held.split or held.file.stem}/{one['file_name']}" for held in files for one in held.pictures]
+    short = [text_of(one["file_name"]) for held in files for one in held.pictures]
+    long = [text_of(f"{held.split or held.file.stem}/{one['file_name']}") for held in files for one in held.pictures]
     chosen = iter(unique_ids(short, long))
     for held in files:
         yield [next(chosen) for _ in held.pictures]

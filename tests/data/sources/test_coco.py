@@ -75,8 +75,8 @@ def test_ids_with_gaps_are_classes_in_their_order(tmp_path: Path) -> None:
 
 
 BROKEN = [
-    (annotation(9, category_id=8), "no category has the id 8"),
-    (annotation(9, category_id=[1]), r"no category has the id \[1\]"),
+    (annotation(9, category_id=8), "no category, or more than one, has the id 8"),
+    (annotation(9, category_id=[1]), r"has the id \[1\]"),
     (annotation(9, bbox=[1, 2, 3]), "expected a bbox of four numbers"),
     (annotation(9, bbox=[2, 3, 0, 6]), "has no area"),
     (annotation(9, bbox=[40, 3, 6, 6]), "is outside the picture of 16 x 12"),
@@ -86,6 +86,8 @@ BROKEN = [
     (annotation(9, segmentation={"size": [24, 32], "counts": ""}), "its runs are 0 pixels long"),
     (annotation(9, segmentation={"size": [32, 24], "counts": [768]}), "its runs are of a picture of 24 x 32"),
     (annotation(9, bbox=[], segmentation=[]), "neither box, corners"),
+    (annotation(9, area=10**400), "its area is no finite number"),
+    (annotation(9, iscrowd="some"), "expected an iscrowd of 0 or 1, found 'some'"),
 ]
 
 
@@ -109,9 +111,10 @@ def test_what_belongs_to_nothing_is_counted(tmp_path: Path) -> None:
     assert len(objects(source)) == 1
     file = tmp_path / "annotations" / "instances.json"
     assert source.warnings() == [
-        f"2 annotations were passed over, since no picture of the file has their image_id: {file}: annotations[1], "
-        f"{file}: annotations[2].",
-        f"1 entries were passed over, since they lack an id, a file name or a name: {file}: images[2].",
+        "2 annotations were passed over, since no picture of the file, or more than one, has their image_id: "
+        f"{file}: annotations[1], {file}: annotations[2].",
+        "1 entries were passed over, since they lack an id, a file name or a name that can be used: "
+        f"{file}: images[2].",
     ]
 
 
@@ -136,6 +139,8 @@ def test_files_are_splits_and_names_stay_short(tmp_path: Path) -> None:
         ('{"images": [\n{"id": 1, "file', r"instances\.json:2: not JSON"),
         ("[]", "has no list `images`"),
         ('{"images": []}', "has no list `annotations`"),
+        ("[" * 100_000, "lie too deep in each other"),
+        ("1" * 5_000, "cannot be read: Exceeds the limit"),
     ],
 )
 def test_a_file_that_is_not_coco(tmp_path: Path, text: str, message: str) -> None:
@@ -179,3 +184,48 @@ def test_values_of_other_types_are_set_aside(tmp_path: Path) -> None:
     source = Coco(path=root)
     assert all(one.unusable for one in objects(source)) and len(objects(source)) == 3
     assert any("images[4]" in one for one in source.warnings())
+
+
+@pytest.mark.parametrize("name", ["fig\0.png", "\ud800.png", "a" * 300, "a/" * 2_000])
+def test_a_name_that_no_file_can_have(tmp_path: Path, name: str) -> None:
+    root = coco(tmp_path, content(annotation(1), pictures=2))
+    file = root / "annotations" / "instances.json"
+    document = json.loads(file.read_text())
+    document["images"].append({"id": 9, "file_name": name})
+    file.write_text(json.dumps(document))
+    source = Coco(path=root)
+    assert len(objects(source)) == 1
+    assert source.fingerprint()
+    assert source.warnings() == [
+        f"1 entries were passed over, since they lack an id, a file name or a name that can be used: {file}: images[2]."
+    ]
+
+
+def test_ids_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    held = content(annotation(1), {**annotation(2, category_id=5), "id": "\ud800"}, pictures=1)
+    source = Coco(path=coco(tmp_path, held))
+    assert [one.where.partition(", ")[2] for one in objects(source)] == ["annotation 1", r"annotation \ud800"]
+
+
+def test_marks_of_crowds_in_text_are_numbers(tmp_path: Path) -> None:
+    marks = ["0", "1", "0.0", 0.0, True, None]
+    root = coco(tmp_path, content(*(annotation(number, iscrowd=mark) for number, mark in enumerate(marks))))
+    assert [one.crowd for one in objects(Coco(path=root))] == [False, True, False, False, True, False]
+
+
+def test_ids_of_several_pictures_or_categories_mean_none(tmp_path: Path) -> None:
+    """Whose annotations they are nobody can tell. What is there twice without a difference is one."""
+    held = content(annotation(1), annotation(2, image_id=2), annotation(3, category_id=2), pictures=2)
+    held["images"] += [{"id": 2, "file_name": "3.png"}, dict(held["images"][0])]
+    held["categories"] = [*CATEGORIES, {"id": 2, "name": "elder"}, dict(CATEGORIES[0])]
+    source = Coco(path=coco(tmp_path, held))
+    assert [(example.id, len(example.objects or ())) for example in source.examples()] == [("1.png", 2)]
+    assert [one.label for one in objects(source) if not one.unusable] == ["fig"]
+    assert source.class_names() == ("fig", "hazelnut")
+    file = tmp_path / "annotations" / "instances.json"
+    assert source.warnings() == [
+        "1 annotations were passed over, since no picture of the file, or more than one, has their image_id: "
+        f"{file}: annotations[1].",
+        f"4 entries were passed over, since others of the file have their id: {file}: images[1], {file}: images[2], "
+        f"{file}: categories[1], {file}: categories[3].",
+    ]
