@@ -11,6 +11,7 @@ from pydantic import Field
 
 from pipeline.data.example import RawExample, RawObject
 from pipeline.data.sources.base import SPLIT_NAMES, DataSource, existing_folder, located, split_named
+from pipeline.data.sources.boxes import unusable_object
 from pipeline.errors import DataError, nearest
 
 SplitName = Literal["train", "validation", "test"]
@@ -31,7 +32,7 @@ class Tfds(DataSource):
     image_feature: str = "image"
     """The feature with the picture."""
     label_feature: str | None = "label"
-    """The feature with one class (a ClassLabel, an integer or a text), or null."""
+    """The feature with one class (a ClassLabel, an integer or a text), or null. A ClassLabel of -1 is not known."""
     labels_feature: str | None = None
     """The feature with any number of classes (a sequence of ClassLabel or text), for multi-label."""
     value_features: tuple[str, ...] = ()
@@ -136,6 +137,7 @@ class Tfds(DataSource):
             split=split,
             label=None if label is None else _class_name(features[label], row[label]),
             labels=None if labels is None else _class_names(features[labels], row[labels]),
+            labels_unknown=() if labels is None else _unknown_names(features[labels], row[labels]),
             value=[float(row[name]) for name in self.value_features] or None,
             objects=None if self.objects_feature is None else self._objects(features, row, f"{self.name} {identity}"),
             text=None if self.text_feature is None else row[self.text_feature].decode("utf-8", "replace"),
@@ -152,19 +154,24 @@ class Tfds(DataSource):
                 raise DataError(f"data.source.{setting}: {self.objects_feature} has no feature {name!r}. {held}")
 
     def _objects(self, features: Any, row: Mapping[str, Any], where: str) -> list[RawObject]:
+        feature, held = _inner(features[self.objects_feature])[self.class_feature], row[str(self.objects_feature)]
+        numbers = range(len(held[self.box_feature]))
+        return [self._object(feature, held, number, f"{where}, object {number}") for number in numbers]
+
+    def _object(self, feature: Any, held: Mapping[str, Any], number: int, where: str) -> RawObject:
         """TFDS's boxes are y_min, x_min, y_max, x_max in shares of the picture."""
-        inner, held = _inner(features[self.objects_feature]), row[str(self.objects_feature)]
-        return [
-            RawObject(
-                label=_class_name(inner[self.class_feature], held[self.class_feature][number]),
-                box=(float(x_min), float(y_min), float(x_max), float(y_max)),
-                unit="picture",
-                crowd=_mark(held, "is_crowd", number),
-                difficult=_mark(held, "is_difficult", number),
-                where=f"{where}, object {number}",
-            )
-            for number, (y_min, x_min, y_max, x_max) in enumerate(held[self.box_feature])
-        ]
+        label = _class_name(feature, held[self.class_feature][number])
+        if not label:
+            return unusable_object(where, "it has no class")
+        y_min, x_min, y_max, x_max = map(float, held[self.box_feature][number])
+        return RawObject(
+            label=label,
+            box=(x_min, y_min, x_max, y_max),
+            unit="picture",
+            crowd=_mark(held, "is_crowd", number),
+            difficult=_mark(held, "is_difficult", number),
+            where=where,
+        )
 
 
 def _inner(feature: Any) -> Mapping[str, Any]:
@@ -182,11 +189,19 @@ def _names(feature: Any) -> list[str] | None:
 
 
 def _class_name(feature: Any, value: Any) -> str:
+    """The class; empty where it is not known, which TFDS writes as -1."""
     names = _names(feature)
     if names is not None:
-        return names[int(value)]
+        return names[int(value)] if 0 <= int(value) < len(names) else ""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _class_names(feature: Any, values: np.ndarray) -> list[str]:
-    return [_class_name(feature, value) for value in values]
+    """Those that are known."""
+    return [name for value in values if (name := _class_name(feature, value))]
+
+
+def _unknown_names(feature: Any, values: np.ndarray) -> list[str]:
+    """Where one of the classes is not known, it may be any that is not named."""
+    known = _class_names(feature, values)
+    return [] if len(known) == len(values) else [name for name in _names(feature) or () if name not in known]

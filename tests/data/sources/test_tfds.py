@@ -5,6 +5,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from pipeline.data.sources import Tfds
+from pipeline.data.survey import survey
 from pipeline.errors import DataError
 from tests.data.pictures import encoded, noise
 
@@ -78,6 +79,54 @@ def test_other_targets(folder):
     plain = Tfds(name="pets", data_dir=folder, label_feature="number")
     assert plain.class_names() is None
     assert next(iter(plain.examples())).label == "9"
+
+
+@pytest.fixture(scope="module")
+def unlabelled(tmp_path_factory):
+    """A data set whose first pictures have labels and whose last one has none: TFDS writes -1."""
+    root = tmp_path_factory.mktemp("tfds_unlabelled")
+    box = tfds.features.BBox(ymin=0.25, xmin=0.5, ymax=0.75, xmax=1.0)
+    held = [(0, [2], [1, 0]), (1, [], [1]), (-1, [1, -1], [0, -1])]
+    rows = [
+        {
+            "image": np.asarray(noise(number)),
+            "label": label,
+            "tags": tags,
+            "objects": [box_of(box, one) for one in objects],
+        }
+        for number, (label, tags, objects) in enumerate(held)
+    ]
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="strays",
+        version="1.0.0",
+        data_dir=root,
+        features=tfds.features.FeaturesDict({**OBJECTS, "label": FEATURES["label"], "tags": FEATURES["tags"]}),
+        split_datasets={"train": list(enumerate(rows))},
+        disable_shuffling=True,
+    )
+    return root
+
+
+def box_of(box, label):
+    return {"bbox": box, "label": label, "is_crowd": False}
+
+
+def test_minus_one_is_no_class(unlabelled):
+    """In Python it is the place of the last one."""
+    one = list(Tfds(name="strays", data_dir=unlabelled).examples())
+    assert [row.label for row in one] == ["cat", "dog", ""]
+    several = list(Tfds(name="strays", data_dir=unlabelled, labels_feature="tags").examples())
+    assert [(row.labels, row.labels_unknown) for row in several] == [(["z"], []), ([], []), (["y"], ["x", "z"])]
+    objects = list(Tfds(name="strays", data_dir=unlabelled, objects_feature="objects").examples())[2].objects
+    assert [(held.label, held.unusable) for held in objects] == [("cat", ""), ("", "it has no class")]
+    assert objects[1].where.endswith(", object 1")
+
+
+def test_what_is_not_known_is_refused_or_masked(unlabelled):
+    source = Tfds(name="strays", data_dir=unlabelled)
+    with pytest.raises(DataError, match=r"strays .*: the label is empty\..*data\.missing_labels=mask"):
+        survey(source, lambda done, total: None)
+    assert survey(source, lambda done, total: None, "mask").target.indices().tolist() == [0, 1, -1]
 
 
 def test_what_can_be_wrong(folder):
