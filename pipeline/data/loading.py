@@ -9,7 +9,7 @@ from typing import cast
 from pipeline.data.example import CLASSES, ID, IMAGE, MASK, TEXT, RawExample, content_of
 from pipeline.data.missing import MissingRegions
 from pipeline.data.objects import LeftOut, placed
-from pipeline.data.pictures import BadPicture, StoredPicture, stored_picture
+from pipeline.data.pictures import BadPicture, StoredPicture, stored_picture, why_unreadable
 from pipeline.data.records import serialized
 from pipeline.data.side_columns import SideColumns
 from pipeline.data.targets import Target
@@ -46,12 +46,8 @@ def load(example: RawExample, fields: Collection[str], regions: MissingRegions) 
         if CLASSES not in fields and MASK not in fields:
             return Loaded(picture, example)
         return Loaded(picture, *placed(example, picture, fields))
-    except FileNotFoundError as error:
-        return BadPicture(f"the file {error.filename} does not exist")
-    except OSError as error:
-        return BadPicture(f"the file cannot be read: {error.strerror}")
-    except BadPicture as error:
-        return error
+    except (BadPicture, OSError) as error:
+        return BadPicture(why_unreadable(error))
 
 
 def record(loaded: Loaded, target: Target, side: SideColumns, fields: Collection[str]) -> bytes:

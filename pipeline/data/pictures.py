@@ -44,6 +44,13 @@ class BadPicture(ValueError):
     """A picture that cannot be used; the message is the reason, to be shown beside the file's name."""
 
 
+def why_unreadable(error: BadPicture | OSError) -> str:
+    """The reason in words, to be shown beside the file's name."""
+    if isinstance(error, FileNotFoundError):
+        return f"the file {error.filename} does not exist"
+    return f"the file cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+
+
 @dataclass(frozen=True)
 class StoredPicture:
     """A picture as it is stored.

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.data.example import RawExample, content_of
-from pipeline.data.pictures import BadPicture, stored_picture
+from pipeline.data.pictures import BadPicture, stored_picture, why_unreadable
 
 ORIENTATIONS = (
     "as it is",
@@ -154,12 +154,8 @@ def measure(image: Any) -> PictureFacts | BadPicture:
     """The facts of an example's `image`, or why it cannot be used: the reason `prepare` would give."""
     try:
         return _measured(content_of(image))
-    except FileNotFoundError:
-        return BadPicture(f"the file {image} does not exist")
-    except OSError as error:
-        return BadPicture(f"the file cannot be read: {error.strerror}")
-    except BadPicture as error:
-        return error
+    except (BadPicture, OSError) as error:
+        return BadPicture(why_unreadable(error))
 
 
 def opened(image: Any) -> Any:

@@ -12,10 +12,12 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.data.example import MadePicture, RawExample, RawObject, content_of
-from pipeline.data.pictures import BadPicture, encoded_picture, picture_to_send
+from pipeline.data.objects import in_pixels
+from pipeline.data.pictures import BadPicture, encoded_picture, picture_to_send, why_unreadable
 from pipeline.data.recent_pictures import RECENT
 from pipeline.data.search_windows import Window, window_side
 from pipeline.data.sources.base import DataSource
+from pipeline.data.sources.boxes import count_of
 from pipeline.data.sources.coco import Coco
 from pipeline.data.sources.csv_boxes import CsvBoxes
 from pipeline.data.sources.followed import OBJECT, FollowedSequences
@@ -107,19 +109,30 @@ class TemplatePairs(DataSource):
         return (OBJECT,)
 
     def warnings(self) -> list[str]:
-        return [warning for source in self.sources for warning in source.warnings()]
+        """Those of the sources, and objects that no pair is made of because something is wrong with them."""
+        examples = (example for source in self.sources for example in source.examples() if not example.unusable)
+        left_out = [text for example in examples for text in objects_left_out(example)]
+        of_sources = [warning for source in self.sources for warning in source.warnings()]
+        return [*of_sources, *count_of(left_out, "objects", "they cannot be used")]
 
     def examples(self) -> Iterator[RawExample]:
+        """The pairs, and in their place the pictures that cannot be used, each once."""
         generator, reading = np.random.default_rng(self.seed), uuid4().hex
-        for track in self._tracks():
-            yield from (self._pair(generator, track, number, reading) for number in range(self.pairs))
-
-    def _tracks(self) -> Iterator[Track]:
         for place, source in enumerate(self.sources):
-            prefix = f"{place}/" if len(self.sources) > 1 else ""
-            for sequence, examples in groupby(source.examples(), lambda one: one.id.rpartition("/")[0]):
-                for track in tracks_of(sequence, list(examples)):
-                    yield replace(track, name=prefix + track.name, source=place)
+            for sequence, found in groupby(source.examples(), lambda one: one.id.rpartition("/")[0]):
+                frames = [in_pixels_of_picture(one) for one in found]
+                yield from (self._set_aside(one, place) for one in frames if one.unusable)
+                for track in tracks_of(sequence, frames):
+                    named = replace(track, name=self._prefix(place) + track.name, source=place)
+                    yield from (self._pair(generator, named, number, reading) for number in range(self.pairs))
+
+    def _prefix(self, place: int) -> str:
+        """What ids begin with, so that those of several sources differ."""
+        return f"{place}/" if len(self.sources) > 1 else ""
+
+    def _set_aside(self, example: RawExample, place: int) -> RawExample:
+        identity, group = self._prefix(place) + example.id, f"{place}/{example.group or example.id}"
+        return replace(example, id=identity, group=group, objects=())
 
     def _pair(self, generator: Generator, track: Track, number: int, reading: str) -> RawExample:
         template, search = self._two(generator, track)
@@ -216,13 +229,17 @@ def tracks_of(sequence: str, examples: Sequence[RawExample]) -> list[Track]:
     """The objects of the pictures of a sequence by their tracks; each by itself where it has none. Those that are never
     well seen are left out.
 
+    Args:
+        sequence: its name.
+        examples: its pictures, places in pixels; those that are unusable are passed over.
+
     Raises:
         DataError: an object has no box.
     """
     sights: dict[str, list[Sight]] = {}
     for frame, example in enumerate(examples):
-        for number, raw in enumerate(example.usable_objects):
-            if raw.difficult or raw.crowd:
+        for number, raw in enumerate(example.usable_objects if not example.unusable else ()):
+            if raw.difficult or raw.crowd or _bad_box(raw):
                 continue
             name = f"{sequence}/track {raw.track}" if raw.track else f"{example.id}/object {number}"
             sights.setdefault(name, []).append(_sight(frame, example, raw))
@@ -234,25 +251,39 @@ def tracks_of(sequence: str, examples: Sequence[RawExample]) -> list[Track]:
     ]
 
 
+def in_pixels_of_picture(example: RawExample) -> RawExample:
+    """The same with all places in pixels; unusable where the size of its picture is needed and cannot be read."""
+    if example.unusable or all(one.unit == "pixel" for one in example.usable_objects):
+        return example
+    try:
+        picture = picture_to_send(content_of(example.image))
+    except (BadPicture, OSError) as error:
+        return replace(example, unusable=why_unreadable(error))
+    objects = [one if one.unusable else in_pixels(one, picture.width, picture.height) for one in example.objects or ()]
+    return replace(example, objects=objects)
+
+
+def objects_left_out(example: RawExample) -> list[str]:
+    """What names the objects with which something is wrong, and what that is."""
+    reasons = ((one.where or example.where, one.unusable or _bad_box(one)) for one in example.objects or ())
+    return [f"{where} ({reason})" for where, reason in reasons if reason]
+
+
+def _bad_box(raw: RawObject) -> str:
+    if raw.box is None:  # an error of its own
+        return ""
+    if not np.isfinite(raw.box).all():
+        return "its box is not finite"
+    return "its box has no area" if _least(np.array(raw.box)) <= 0 else ""
+
+
 def _sight(frame: int, example: RawExample, raw: RawObject) -> Sight:
     if raw.box is None:
         raise DataError(
             f"{raw.where or example.where}: pairs are cut around boxes, but this object has none. Convert the data "
             "with `convoy convert`."
         )
-    box = np.array(raw.box, np.float64)
-    if raw.unit == "picture":
-        box = box * _size(example.image)
-    return Sight(frame, example, box, 1.0 if raw.visible is None else raw.visible)
-
-
-def _size(image: Any) -> np.ndarray:
-    """Width and height, twice; not a number where the picture cannot be read, which is told when it is stored."""
-    try:
-        picture = picture_to_send(content_of(image))
-    except (BadPicture, OSError):
-        return np.full(4, np.nan)
-    return np.array([picture.width, picture.height] * 2, np.float64)
+    return Sight(frame, example, np.array(raw.box, np.float64), 1.0 if raw.visible is None else raw.visible)
 
 
 def _least(box: np.ndarray) -> float:

@@ -16,7 +16,8 @@ from pipeline.data.prepare import DataSettings, prepare
 from pipeline.data.sources.csv_boxes import CsvBoxes
 from pipeline.data.sources.followed import FollowedSequences
 from pipeline.data.sources.scenes import SceneSequences
-from pipeline.data.sources.template_pairs import TemplatePairs, tracks_of
+from pipeline.data.sources.template_pairs import TemplatePairs, in_pixels_of_picture, tracks_of
+from pipeline.data.sources.voc import PascalVoc
 from pipeline.errors import DataError
 from pipeline.tasks.single_object import SingleObjectTracking
 
@@ -146,8 +147,50 @@ def test_boxes_in_shares_are_of_their_picture(tmp_path: Path) -> None:
     Image.new("RGB", (50, 40)).save(tmp_path / "a.png")
     table = tmp_path / "boxes.csv"
     table.write_text("image,x_min,y_min,x_max,y_max,class\na.png,0.2,0.25,0.4,0.5,cat\n", encoding="utf-8")
-    (track,) = tracks_of("", list(CsvBoxes(path=table, unit="picture").examples()))
+    (example,) = CsvBoxes(path=table, unit="picture").examples()
+    (track,) = tracks_of("", [in_pixels_of_picture(example)])
     assert track.sights[0].box.tolist() == [10, 10, 20, 20]
+
+
+def test_a_picture_that_cannot_be_used_is_set_aside_once(tmp_path: Path) -> None:
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.png")
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    table = tmp_path / "boxes.csv"
+    rows = [f"{name}.png,0.2,0.25,0.4,0.5,cat" for name in "abc"]
+    table.write_text("\n".join(["image,x_min,y_min,x_max,y_max,class", *rows]) + "\n", encoding="utf-8")
+    source = TemplatePairs(sources=(CsvBoxes(path=table, unit="picture"),), side=SIDE, pairs=1)
+    assert [(one.id, one.unusable, one.objects == ()) for one in source.examples() if one.unusable] == [
+        ("b.png", f"the file {tmp_path / 'b.png'} does not exist", True),
+        ("c.png", "not a picture in any format that Pillow reads", True),
+    ]
+    assert [one.id for one in source.examples() if not one.unusable] == ["a.png/object 0/0000"]
+
+
+def test_labels_that_cannot_be_read_are_in_the_quarantine(tmp_path: Path) -> None:
+    for number in range(8):
+        Image.new("RGB", (60, 60), (number, 0, 0)).save(tmp_path / f"{number}.png")
+        box = "<xmin>10</xmin><ymin>10</ymin><xmax>30</xmax><ymax>30</ymax>"
+        xml = f"<annotation><object><name>cat</name><bndbox>{box}</bndbox></object></annotation>"
+        (tmp_path / f"{number}.xml").write_text(xml if number else xml[:50], encoding="utf-8")
+    source = TemplatePairs(sources=(PascalVoc(path=tmp_path),), side=SIDE, pairs=2)
+    store = prepare(DataSettings(source=source, max_bad_pictures=1), tmp_path / "stores")
+    assert [row["id"] for row in store.quarantine()] == ["0"]
+    assert sum(store.info.num_examples.values()) == 7 * 2
+
+
+def test_objects_that_cannot_be_used_are_counted_and_named(tmp_path: Path) -> None:
+    table = tmp_path / "boxes.csv"
+    rows = ["10,10,30,30,cat", "10,10,30,,cat", "10,10,10,30,cat", "10,10,inf,30,cat", "10,10,12,30,cat"]
+    table.write_text(
+        "\n".join(["x_min,y_min,x_max,y_max,class,image", *(f"{row},a.png" for row in rows)]), encoding="utf-8"
+    )
+    source = TemplatePairs(sources=(CsvBoxes(path=table),), side=SIDE, pairs=1)
+    assert [one.id for one in source.examples()] == ["a.png/object 0/0000"]
+    assert source.warnings() == [
+        f"3 objects were passed over, since they cannot be used: {table}:3 (expected four numbers in x_min, y_min, "
+        f"x_max, y_max, found ['10', '10', '30', '']), {table}:4 (its box has no area), {table}:5 (its box is not "
+        "finite)."
+    ]
 
 
 def test_an_object_without_a_box_is_refused() -> None:
