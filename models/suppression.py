@@ -94,6 +94,11 @@ class SuppressionSettings(Settings):
         chosen: dict[str, Tensor] = Suppress(self)([boxes, scores])
         return chosen
 
+    def joining(self, count: int) -> SuppressionSettings:
+        """What brings `count` boxes together that several views of one picture gave by this suppression: of the views'
+        boxes of one object the best stays, as it is."""
+        return ClassWise(least_score=self.least_score, most=count, candidates=count)
+
     def chosen(self, boxes: Tensor, scores: Tensor) -> dict[str, Tensor]:
         """As `select`, of tensors inside a layer."""
         candidates = best_pairs(boxes, scores, self.num_candidates)
@@ -150,6 +155,10 @@ class Greedy(OverlapSettings):
     iou: float = Field(default=0.5, ge=0, lt=1)
     """Boxes whose intersection with a better one is more than this share of their union are left out. Lower for things
     that never overlap, higher for crowds."""
+
+    def joining(self, count: int) -> SuppressionSettings:
+        """See the base: the same."""
+        return self.model_copy(update={"most": count, "candidates": count})
 
     def without_overlaps(self, boxes: Tensor, scores: Tensor, meant: Tensor) -> Kept:
         indices, count = _greedy(boxes, meant, self.most, self.iou)

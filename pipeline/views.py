@@ -61,7 +61,8 @@ class Whole(Views):
 @dataclass(frozen=True)
 class Tiled(Views):
     """The whole picture, and tiles of the model's size, pixel for pixel, for objects that are small in large pictures
-    (Akyon et al. 2022, "Slicing aided hyper inference", section 3).
+    (Akyon et al. 2022, "Slicing aided hyper inference", section 3). Where the picture is narrower or lower than a tile,
+    grey bars fill it up, whatever `fit` the model was trained with.
 
     Args:
         overlap: the least share of a tile's side that it has in common with the next one; objects up to that size are
@@ -77,7 +78,8 @@ class Tiled(Views):
         whole = Whole().of(picture, format)
         pixels = decode_picture(picture, format).numpy()
         places = tiles(pixels.shape[:2], (format.height, format.width), self.overlap)
-        return whole if len(places) == 1 else [*whole, *(_tile(pixels, place, format) for place in places)]
+        padded = format.model_copy(update={"fit": "letterbox"})
+        return whole if len(places) == 1 else [*whole, *(_tile(pixels, place, padded) for place in places)]
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,40 @@ def test_boxes_of_a_mirrored_view_are_placed_the_right_way_round() -> None:
     np.testing.assert_allclose(placed["boxes"][0], [0.65, 0.1, 0.75, 0.5], atol=1e-6)
 
 
+WHOLE = np.array([0.0, 0.0, 1.0, 1.0])
+LEFT, RIGHT = (0.1, 0.2, 0.5, 0.6), (0.6, 0.2, 0.9, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("suppression", "expected"),
+    [
+        ({"kind": "class_wise"}, [(0, 0.9), (1, 0.8), (0, 0.7)]),
+        ({"kind": "class_agnostic"}, [(0, 0.9), (0, 0.7)]),
+        ({"kind": "soft"}, [(0, 0.9), (1, 0.8), (0, 0.7)]),
+        ({"kind": "none"}, [(0, 0.9), (1, 0.8), (0, 0.7)]),
+    ],
+)
+def test_what_two_views_found_is_there_once_as_sure_as_it_was(suppression: Any, expected: list[Any]) -> None:
+    """LEFT a cat by one view and a dog by the other, RIGHT a cat by both."""
+    near = (0.6, 0.2, 0.9, 0.5)  # its IoU with RIGHT is 0.75
+    parts = [prediction((LEFT, 0, 0.9), (near, 0, 0.6)), prediction((LEFT, 1, 0.8), (RIGHT, 0, 0.7))]
+    found = task(suppression=suppression).merged([(part, WHOLE) for part in parts])
+    there = int(found["count"])
+    assert list(zip(found["classes"][:there].tolist(), found["scores"][:there].round(6).tolist(), strict=True)) == [
+        (number, pytest.approx(score)) for number, score in expected
+    ]
+
+
+@pytest.mark.parametrize("kind", ["class_wise", "class_agnostic", "soft", "none"])
+def test_several_views_give_more_boxes_than_one_may(kind: str) -> None:
+    few = {"kind": kind, "most": 2} | ({} if kind == "none" else {"candidates": 2})
+    parts = [
+        prediction(*(((0.1 * (x + 3 * y), 0.3 * y, 0.1 * (x + 3 * y) + 0.05, 0.3 * y + 0.2), 0, 0.5) for x in range(3)))
+        for y in range(3)
+    ]
+    assert task(suppression=few).merged([(part, WHOLE) for part in parts])["count"] == 9
+
+
 def test_the_same_detections_in_another_order_are_comparable() -> None:
     expected = {name: values[np.newaxis] for name, values in SOME.items()}
     order = [2, 0, 1, 3]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.preprocess import PictureFormat
+from models.preprocess import LETTERBOX_GREY, PictureFormat
 from pipeline.errors import ConfigError
 from pipeline.predict import Asking
 from pipeline.tasks import Classification, Detection
@@ -77,6 +77,18 @@ def test_a_tile_holds_the_picture_s_own_pixels() -> None:
         rows, columns = (np.flatnonzero((view.pixels[..., 0] > 0).any(axis=axis)) for axis in (1, 0))
         top, left = view.window[:2] * (64, 96)
         assert (rows[0] + round(top), columns[0] + round(left)) == (40, 70)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "letterbox"])
+def test_a_tile_of_a_low_picture_is_filled_up_pixel_for_pixel(fit: str) -> None:
+    """20 x 96 pixels: 6 rows of grey above each tile of 32 x 32, and 6 below."""
+    data = picture(20, 96, (0, 70), (12, 70))
+    parts = Tiled().of(data, FORMAT.model_copy(update={"fit": fit}))[1:]
+    pixels = np.asarray(Image.open(io.BytesIO(data)))
+    for view, (top, left, bottom, right) in zip(parts, tiles((20, 96), (32, 32), 0.25), strict=True):
+        np.testing.assert_array_equal(view.pixels[6:26], pixels[top:bottom, left:right])
+        assert set(view.pixels[:6].ravel()) | set(view.pixels[26:].ravel()) == {LETTERBOX_GREY}
+        np.testing.assert_allclose(view.window, [-6 / 20, left / 96, 26 / 20, right / 96], atol=1e-6)
 
 
 def test_a_picture_no_larger_than_a_tile_is_looked_at_once() -> None:

@@ -266,14 +266,16 @@ class Detection(Task):
         return {**prediction, BOXES: np.where(there[:, np.newaxis], boxes, 0.0)}
 
     def merged(self, parts: Sequence[tuple[Tensors, np.ndarray]]) -> dict[str, np.ndarray]:
-        """All answers, suppressed once more; without those that end where a tile does and the picture does not."""
+        """All answers, each object once; without those that end where a tile does and the picture does not.
+        `suppression.most` is for each part: all together may have more."""
         from pipeline.tasks.merging import scores_by_class, uncut
 
         whole = parts[0][1]
         kept = [self.placed(uncut(prediction, window, whole), window) for prediction, window in parts]
         boxes = np.concatenate([one[BOXES] for one in kept])[np.newaxis]
         scores = np.concatenate([scores_by_class(one, len(self.class_names)) for one in kept])[np.newaxis]
-        chosen = self.suppression.select(tf.constant(boxes), tf.constant(scores))
+        joining = self.suppression.joining(boxes.shape[1])
+        chosen = joining.select(tf.constant(boxes), tf.constant(scores))
         return {name: value.numpy()[0] for name, value in chosen.items()}
 
     def comparable(self, expected: Tensors, found: Tensors) -> dict[str, np.ndarray]:
