@@ -15,6 +15,9 @@ from models.stack import tf
 Tensor = Any
 
 LEAST = 1e-9
+NOBODY = -1
+FAVOURED = 1.0
+"""What an object's claim to its best anchors counts beside its IoU: more than any other object's claim."""
 INSIDE = 0.5
 """A place of which at least this share lies in an object that is not asked for is not asked either."""
 
@@ -41,7 +44,7 @@ def by_overlap(
 ) -> Matches:
     """Anchors answer for the object that they overlap most (Ren et al. 2015, section 3.1.2): positive from one IoU on,
     negative below the other; an object's own best anchors are positive from a third one on, as a rule whatever they
-    reach.
+    reach. Where all of them are also the best ones of other objects, which they overlap more, it has its best free one.
 
     Args:
         anchors: float32 [P, 4], or [B, P, 4] where each picture has its own, in pixels.
@@ -49,11 +52,47 @@ def by_overlap(
     overlaps = tf.where(truth.asked[..., tf.newaxis], boxes.pairwise_iou(truth.boxes, anchors), -1.0)
     best_of_object = tf.reduce_max(overlaps, axis=-1, keepdims=True)
     favourite = (overlaps >= best_of_object - LEAST) & (overlaps > best_from)  # [B, N, P]
-    claimed = tf.where(favourite, overlaps + 1.0, overlaps)  # favourites win over any other object's claim
+    claimed = tf.where(favourite, overlaps + FAVOURED, overlaps)  # favourites win over any other object's claim
     chosen, strength = tf.argmax(claimed, axis=1, output_type=tf.int32), tf.reduce_max(claimed, axis=1)
-    positive = strength >= positive_from
+    wants = best_of_object[..., 0] > best_from
+    chosen, taken = _second_choices(overlaps, wants, chosen, strength >= FAVOURED, best_from)
+    positive = taken | (strength >= positive_from)
     negative = ~positive & (strength < negative_below) & ~_hidden_in_ignored(truth, anchors)
     return Matches(tf.where(positive, chosen, 0), positive, negative, tf.cast(positive, tf.float32))
+
+
+def _second_choices(
+    overlaps: Tensor, wants: Tensor, chosen: Tensor, taken: Tensor, best_from: float
+) -> tuple[Tensor, Tensor]:
+    """`chosen` and `taken` once objects that won none of their favourites have their best free anchor, if it reaches
+    more than `best_from`. Of several that want the same one, that with the largest overlap has it, and the others
+    choose again. Only those objects' overlaps are looked at, so that it costs next to nothing where there are none.
+
+    Args:
+        overlaps: float32 [B, N, P]. wants: bool [B, N], objects that are to have an anchor.
+        chosen: int32 [B, P]. taken: bool [B, P], whether it is a favourite of the chosen object.
+    """
+
+    def choose(lost: Tensor, chosen: Tensor, taken: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        who = tf.cast(tf.where(lost), tf.int32)  # [L, 2]: picture and object
+        free = tf.where(tf.gather(taken, who[:, 0]), -1.0, tf.gather_nd(overlaps, who))  # [L, P]
+        best, reached = tf.argmax(free, axis=-1, output_type=tf.int32), tf.reduce_max(free, axis=-1)
+        places = tf.stack([who[:, 0], best], axis=-1)
+        offers = tf.tensor_scatter_nd_max(tf.fill(tf.shape(taken), best_from), places, reached)
+        highest = (reached > best_from) & (reached >= tf.gather_nd(offers, places))
+        numbers = tf.where(highest, who[:, 1], NOBODY)
+        winner = tf.tensor_scatter_nd_max(tf.fill(tf.shape(taken), NOBODY), places, numbers)  # [B, P]
+        again = (reached > best_from) & (tf.gather_nd(winner, places) != who[:, 1])
+        won = winner != NOBODY
+        return tf.tensor_scatter_nd_update(lost, who, again), tf.where(won, winner, chosen), taken | won
+
+    first = tf.cast(tf.where(taken), tf.int32)
+    served = tf.stack([first[:, 0], tf.gather_nd(chosen, first)], axis=-1)
+    lost = tf.tensor_scatter_nd_update(wants, served, tf.zeros(tf.shape(served)[:1], tf.bool))
+    rounds = tf.shape(wants)[1]  # each serves one object at least, unless numbers are not finite
+    state = (lost, chosen, taken)
+    _, chosen, taken = tf.while_loop(lambda lost, *_: tf.reduce_any(lost), choose, state, maximum_iterations=rounds)
+    return chosen, taken
 
 
 def task_aligned(

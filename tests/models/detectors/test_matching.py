@@ -52,6 +52,38 @@ def test_every_object_has_its_best_anchor_however_bad() -> None:
     assert listed(matches.positive) == [True, True, False]
 
 
+def test_of_two_objects_with_the_same_best_anchor_the_second_has_the_next() -> None:
+    wanted = objects((0, 0, 10, 9, 0, 1), (0, 0, 10, 10, 1, 1), (0, 0, 0, 0, -1, 0))
+    anchors = np.array([[0, 0, 10, 9.6], [0, 0, 10, 3], [0, 0, 10, 2]], np.float32)  # .9375, .33, .22 | .96, .3, .2
+    matches = matching.by_overlap(wanted, tf.constant(anchors), 0.5, 0.4)
+    assert listed(matches.object) == [1, 0, 0]
+    assert listed(matches.positive) == [True, True, False]
+    assert listed(matches.negative) == [False, False, True]
+    too_far = matching.by_overlap(wanted, tf.constant(anchors), 0.5, 0.4, best_from=0.35)
+    assert listed(too_far.positive) == [True, False, False]
+
+
+def test_objects_choose_until_each_has_an_anchor_or_none_is_left() -> None:
+    """Four objects in one place: the first anchor goes to the one that fits it best, the second to the next, and so on;
+    the last anchor overlaps nothing. In the second picture one of them is alone."""
+    rows = [(0, 0, 10, height, 0, 1) for height in (10, 9, 8, 7)]
+    alone = [rows[0], *[(0, 0, 0, 0, -1, 0)] * 3]
+    both = [Truth(*(values[0] for values in vars(objects(*held)).values())) for held in (rows, alone)]
+    wanted = Truth(*(tf.stack(pair) for pair in zip(*(vars(one).values() for one in both), strict=True)))
+    anchors = tf.constant(np.array([[0, 0, 10, 20], [0, 0, 10, 30], [0, 0, 10, 40], [50, 50, 60, 60]], np.float32))
+    matches = tf.function(lambda: vars(matching.by_overlap(wanted, anchors, 0.6, 0.6)))()
+    assert matches["object"].numpy().tolist() == [[0, 1, 2, 0], [0, 0, 0, 0]]
+    assert matches["positive"].numpy().tolist() == [[True, True, True, False], [True, False, False, False]]
+
+
+def test_two_objects_in_the_same_place_have_an_anchor_each() -> None:
+    wanted = objects((0, 0, 10, 10, 0, 1), (0, 0, 10, 10, 1, 1))
+    anchors = np.array([[0, 0, 10, 10], [0, 0, 10, 4]], np.float32)
+    matches = matching.by_overlap(wanted, tf.constant(anchors), 0.5, 0.4)
+    assert sorted(listed(matches.object)) == [0, 1]
+    assert listed(matches.positive) == [True, True]
+
+
 def test_an_object_that_no_anchor_reaches_keeps_its_best_one() -> None:
     wanted = objects((0, 0, 10, 10, 0, 1), (40, 40, 50, 44, 1, 1))
     anchors = np.array([[0, 0, 10, 10], [40, 40, 50, 60], [40, 50, 50, 60]], np.float32)  # the second object: 0.2 and 0
