@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import cell_count_table, compression, distillation, measure, road, robust_detection
+from benchmarks import cell_count_table, compression, distillation, int8_detectors, measure, road, robust_detection
 from pipeline.compress import CompressSettings
 from pipeline.sweep.rows import Row
+from pipeline.tasks import Detection
 from tests.conftest import ROOT
 
 KEYS = {"name", "ratio", "low", "high", "goal", "met", "value", "unit"}
@@ -231,3 +232,11 @@ def test_latency_beside_float_without_the_peer(tmp_path: Path) -> None:
     (line,) = measure.read(file)
     assert line.name == "MobileNetV2, 32 px, 1 thread: int8 / float32 TFLite"
     assert line.goal == 0.6
+
+
+def test_a_form_that_a_detector_has_not_is_left_out_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = (Detection.model_validate({"detector": {"kind": kind}}) for kind in ("ssd", "faster_rcnn"))
+    assert int8_detectors.forms_of(one) == ["one tensor", "decoded within", "boxes within", "shipped"]
+    assert capsys.readouterr().err == ""
+    assert int8_detectors.forms_of(two) == ["one tensor", "decoded within", "shipped"]
+    assert capsys.readouterr().err.startswith("boxes within: left out, since faster_rcnn has two stages")
