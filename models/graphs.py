@@ -210,3 +210,11 @@ def _unwrapped(name: str) -> str:
 
 def _held(levels: Mapping[str, str], strides: Mapping[str, int]) -> dict[str, str]:
     return {level: layer for level, layer in levels.items() if f"stride_{strides.get(layer)}" == level}
+
+
+def features_of(model: keras.Model) -> Tensor:
+    """What the last layer with weights is given, [B, D]: places of a feature map are averaged."""
+    last = next(layer for layer in reversed(model.layers) if layer.weights)
+    given = last.input[0] if isinstance(last.input, list) else last.input
+    places = list(range(1, len(given.shape) - 1))
+    return tf.reduce_mean(given, axis=places) if places else given

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.graphs import features_of
 from models.preprocess import PictureFormat, decode_and_fit
 from models.stack import keras, tf
 from pipeline.data.pictures import BadPicture
@@ -109,14 +110,6 @@ def _fitting(format: PictureFormat) -> Callable[[bytes], Any]:
     """What the `image_bytes` signature does, for one picture."""
     signature = [tf.TensorSpec([], tf.string)]
     return tf.function(lambda data: decode_and_fit(data, format), input_signature=signature, autograph=False)
-
-
-def features_of(model: keras.Model) -> Any:
-    """What the last layer with weights is given, [B, D]: places of a feature map are averaged."""
-    last = next(layer for layer in reversed(model.layers) if layer.weights)
-    given = last.input[0] if isinstance(last.input, list) else last.input
-    places = list(range(1, len(given.shape) - 1))
-    return tf.reduce_mean(given, axis=places) if places else given
 
 
 def _batches(seen: Iterator[tuple[bytes, Any]]) -> Iterator[list[tuple[int, Any]]]:

@@ -43,10 +43,10 @@ class PooledHead(Settings):
 
 def pooled_embedding(model: keras.Model, picture: PictureFormat) -> Embedding:
     """What the last layer is given of the part of a frame within an object's box."""
+    from models.graphs import features_of
     from models.stack import keras
-    from pipeline.drift.look import features_of
+    from pipeline.data.frames import fitted, part_of
     from pipeline.tasks.base import Embedding
-    from pipeline.tracking.fitting import fitted, part_of
 
     return Embedding(
         keras.Model(model.inputs, {"embedding": features_of(model)}),

@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from models.preprocess import fit_window
+from pipeline.data.frames import fitted
 from pipeline.errors import ConfigError
 from pipeline.predictors import Predictor
 from pipeline.tasks import Detection
-from pipeline.tracking.fitting import fitted
 from pipeline.tracking.tracker import Detections
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from models.preprocess import PictureFormat, decode_and_fit
 from models.stack import tf
 from pipeline.cli import execute
+from pipeline.data.frames import fitted
 from pipeline.data.prepare import DataSettings, prepare
 from pipeline.data.sources import SceneSequences
 from pipeline.describe import settings_of
@@ -23,7 +24,6 @@ from pipeline.tasks import Classification, Detection
 from pipeline.tracking import mot
 from pipeline.tracking.appearance import Colours, NetworkFeatures, NoAppearance
 from pipeline.tracking.detector import open_detector
-from pipeline.tracking.fitting import fitted
 from pipeline.tracking.kalman import Kalman
 from pipeline.tracking.outcome import Outcome
 from pipeline.tracking.particles import Particles
