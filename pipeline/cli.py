@@ -34,6 +34,7 @@ from pipeline.cli_options import (
     Timeout,
     refuse_with_server,
     refuse_without_server,
+    refuse_without_tiles,
     required_files,
 )
 from pipeline.command import app, verb
@@ -190,7 +191,7 @@ def predict(
     files: Pictures = None,
     draw: DrawnTo = None,
     tile: Tile = False,
-    overlap: Overlap = 0.25,
+    overlap: Overlap = None,
     mirror: Mirror = False,
     server: ServerUrl = None,
     model_name: ModelName = None,
@@ -203,6 +204,7 @@ def predict(
     """Answer for pictures: a table, JSON, or pictures with the answer drawn on."""
     from pipeline import predict as prediction
 
+    refuse_without_tiles(tile, overlap)
     if server:
         from pipeline.predict_server import Server, predict_on
 

@@ -54,8 +54,8 @@ Tile = Annotated[
     ),
 ]
 Overlap = Annotated[
-    float,
-    typer.Option("--overlap", min=0.0, max=0.9, help="What neighbouring tiles share, of their side."),
+    float | None,
+    typer.Option("--overlap", min=0.0, max=0.9, help="With --tile: what neighbours share, of their side; else 0.25."),
 ]
 Mirror = Annotated[
     bool, typer.Option("--mirror", help="Look at everything a second time, mirrored, and merge (detection).")
@@ -104,6 +104,12 @@ def refuse_with_server(**options: bool) -> None:
     given = [f"--{name}" for name, value in options.items() if value]
     if given:
         raise ConfigError(f"{', '.join(given)} needs the model here, not on a server. Leave it or --server out.")
+
+
+def refuse_without_tiles(tile: bool, overlap: float | None) -> None:
+    """Raises ConfigError where it was said how much tiles share, but not that there are any."""
+    if overlap is not None and not tile:
+        raise ConfigError(f"--overlap {overlap} says what tiles share, but there is no --tile. Give it too.")
 
 
 def required_files(files: list[Path] | None) -> list[Path]:

@@ -88,9 +88,10 @@ def predict(
     return [answers.get(i) or Answer(file, data, {}, error) for i, (file, data, error) in enumerate(pictures)]
 
 
-def views_of(*, tile: bool, overlap: float, mirror: bool) -> Views:
-    """How the options of `convoy predict` have pictures looked at."""
-    views = Tiled(overlap) if tile else Whole()
+def views_of(*, tile: bool, overlap: float | None, mirror: bool) -> Views:
+    """How the options of `convoy predict` have pictures looked at; None: the usual overlap."""
+    tiles = Tiled() if overlap is None else Tiled(overlap)
+    views = tiles if tile else Whole()
     return Mirrored(views) if mirror else views
 
 

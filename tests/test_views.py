@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from models.preprocess import LETTERBOX_GREY, PictureFormat
+from pipeline.cli import execute
 from pipeline.errors import ConfigError
-from pipeline.predict import Asking
+from pipeline.predict import Asking, views_of
 from pipeline.tasks import Classification, Detection
 from pipeline.tasks.merging import uncut
 from pipeline.views import Mirrored, Tiled, Views, Whole, tiles
@@ -129,6 +131,14 @@ def test_of_the_whole_view_nothing_is_left_out_though_it_is_cropped() -> None:
     assert uncut(found, window, window)["scores"].tolist() == pytest.approx([0.9])
     assert uncut(found, window[[0, 3, 2, 1]], window)["scores"].tolist() == pytest.approx([0.9])
     assert uncut(found, window, np.array([0.0, 0.0, 1.0, 1.0]))["scores"].tolist() == [0.0]
+
+
+def test_an_overlap_of_no_tiles_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["predict", str(tmp_path), str(tmp_path), "--overlap", "0.5"]) == 2
+    assert "--overlap 0.5 says what tiles share, but there is no --tile" in capsys.readouterr().err
+    assert views_of(tile=True, overlap=None, mirror=False) == Tiled(0.25)
+    assert views_of(tile=True, overlap=0.5, mirror=True) == Mirrored(Tiled(0.5))
+    assert isinstance(views_of(tile=False, overlap=None, mirror=False), Whole)
 
 
 def test_a_task_that_answers_for_the_whole_picture_refuses() -> None:
