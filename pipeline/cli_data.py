@@ -17,13 +17,14 @@ from pipeline.opening import config_file, location, run_folder_of
 
 if TYPE_CHECKING:
     from models.preprocess import PictureFormat
-    from pipeline.config import DataConfig
+    from pipeline.config import Config, DataConfig
     from pipeline.data.anchors import Anchors
     from pipeline.data.convert import Converted
     from pipeline.data.sources import DataSource
 
 Kind = Literal["pascal_voc", "coco", "yolo", "csv_boxes"]
 CONFIG_SUFFIXES = (".yaml", ".yml")
+ANCHORS_A_LEVEL, USUAL_LEVELS = 3, 3
 SHOWN = 10
 """Of what was left out, in the terminal; --json has all."""
 
@@ -53,6 +54,7 @@ def convert(
     """Write data with boxes in another format: Pascal VOC, COCO, YOLO, CSV."""
     from pipeline.data import convert as conversion
 
+    _refuse_outlines(outlines, to)
     reader = _source(source, given, overrides or [])
     with console.progress("convert") as progress:
         result = conversion.convert(reader, to, target, pictures=pictures, outlines=outlines, progress=progress)
@@ -61,6 +63,15 @@ def convert(
     for where, reason in result.left_out[:SHOWN]:
         console.warn(f"left out: {where}: {reason}")
     terminal.answer(_converted(result, target), _as_text(result, target))
+
+
+def _refuse_outlines(outlines: bool, to: Kind) -> None:
+    """Raises ConfigError where the choice between boxes and outlines is made for a format that gives none."""
+    if outlines and to != "yolo":
+        raise ConfigError(
+            f"--outlines says what YOLO's files are to hold, but --to is {to}. Leave it out (coco holds outlines "
+            "beside its boxes, the others none), or give --to yolo."
+        )
 
 
 def _source(path: Path, given: Kind | None, overrides: Sequence[str]) -> DataSource:
@@ -110,47 +121,61 @@ def anchors(
     ],
     overrides: Overrides = None,
     run: RunFolder = None,
-    count: Annotated[int, typer.Option("--count", min=1, max=100, help="Anchors to fit.")] = 9,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count", min=1, max=100, help="Anchors to fit; by default 3 for each of `task.strides`, 9 without a task."
+        ),
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option("--size", metavar="WIDTHxHEIGHT", help="The model's picture; by default `task.picture`."),
     ] = None,
 ) -> None:
     """Fit anchors to the training boxes (k-means), and say how much of them they reach; prepares first if needed."""
-    from pipeline.config import load_data
+    from pipeline.config import load_for_anchors
     from pipeline.data.anchors import fit_anchors, training_shapes
     from pipeline.data.prepare import prepare
 
-    given = load_data(config_file(config), overrides or [])
-    format = _picture(config, overrides or [], size)
+    given = load_for_anchors(config_file(config), overrides or [])
+    format = _picture(given, size)
     with console.progress("prepare") as progress:
         store = prepare(given.data, _stores(given, config, run), progress)
-    fitted = fit_anchors(training_shapes(store, format), count)
+    fitted = fit_anchors(training_shapes(store, format), count or usual_count(given))
     document = {"width": format.width, "height": format.height, **fitted.as_document()}
     terminal.answer(document, _anchor_table(fitted, format))
 
 
-def _stores(config: DataConfig, source: Path, run: Path | None) -> Path:
+def usual_count(config: Config | DataConfig) -> int:
+    """As many anchors as a detector can take: the same number for each level."""
+    from pipeline.config import Config
+    from pipeline.tasks import Detection
+
+    if isinstance(config, Config) and isinstance(config.task, Detection):
+        return ANCHORS_A_LEVEL * len(config.task.strides)
+    return ANCHORS_A_LEVEL * USUAL_LEVELS
+
+
+def _stores(config: Config | DataConfig, source: Path, run: Path | None) -> Path:
     """Where `prepare` keeps its stores."""
     return run_folder_of(config.run, source, run).parent / "store"
 
 
-def _picture(source: Path, overrides: Sequence[str], size: str | None) -> PictureFormat:
+def _picture(config: Config | DataConfig, size: str | None) -> PictureFormat:
     """The model's picture: by --size, else by the configuration's task."""
     from models.preprocess import PictureFormat
-    from pipeline import yaml_file
-    from pipeline.config import load
+    from pipeline.config import Config
 
     if size is not None:
         width, _, height = size.lower().partition("x")
         if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
             raise ConfigError(f"--size is {size!r}, expected WIDTHxHEIGHT in pixels, such as 320x256.")
         return PictureFormat(width=int(width), height=int(height))
-    if "task" not in yaml_file.read(config_file(source)).data:
+    if not isinstance(config, Config):
         raise ConfigError(
             "The configuration has no task, so the size of the model's picture is not known. Give --size."
         )
-    return load(config_file(source), overrides).task.picture
+    return config.task.picture
 
 
 def _anchor_table(fitted: Anchors, format: PictureFormat) -> Any:

@@ -156,6 +156,24 @@ def load_data(path: Path, overrides: Sequence[str] = ()) -> DataConfig:
     return data_config(yaml_file.read(location(path)), overrides)
 
 
+def load_for_anchors(path: Path, overrides: Sequence[str] = ()) -> Config | DataConfig:
+    """`load` for fitting anchors, without the detector, which the present anchors may not suit, and without what only a
+    training needs; where the file has no task, as `load_data`.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    document = yaml_file.read(location(path))
+    _override(document, overrides)
+    if "task" not in document.data:
+        return data_config(document)
+    for name in Config.model_fields.keys() - DataConfig.model_fields.keys() - {"task"}:
+        document.data.pop(name, None)
+    if isinstance(document.data["task"], dict):
+        document.data["task"].pop("detector", None)
+    return _validated(document, Config)
+
+
 def data_config(document: Document, overrides: Sequence[str] = ()) -> DataConfig:
     """The DataConfig that a document, changed by overrides, describes."""
     _override(document, overrides)

@@ -12,11 +12,14 @@ from PIL import Image
 
 from models.detectors.anchors import FittedAnchors
 from pipeline.cli import execute
+from pipeline.cli_data import usual_count
+from pipeline.config import load, load_for_anchors
 from pipeline.data.convert import FORMATS, _name, convert
 from pipeline.data.example import RawExample
 from pipeline.data.sources import SOURCES, DataSource, PascalVoc
 from pipeline.errors import ConfigError, DataError
 from pipeline.yaml_file import parse
+from tests.conftest import ROOT
 from tests.data.pictures import encoded, noise, write
 from tests.data.sources.test_coco import SQUARE, coco, content
 from tests.data.sources.test_coco import annotation as coco_annotation
@@ -207,6 +210,40 @@ def test_what_a_source_passes_over_is_told(tmp_path: Path, capsys: pytest.Captur
     said = capsys.readouterr().err
     assert "Warning: 1 pictures without a file of labels were taken for background" in said
     assert "Warning: 1 files of labels were passed over" in said
+
+
+def test_anchors_for_a_detector_that_the_present_ones_do_not_suit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three on two levels: what the error names as the remedy works, and gives as many as suit by itself."""
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "data: {source: {kind: scenes, train: 8, validation: 1, test: 0, height: 64, width: 64}}\n"
+        "task:\n  kind: detection\n  picture: {height: 64, width: 64}\n  strides: [8, 16]\n"
+        "  detector: {kind: ssd, anchors: {kind: fitted, pixels: [[8, 8], [16, 16], [24, 24]]}}\n"
+        "export: {anchored: true}\n"
+    )
+    with pytest.raises(ConfigError, match="convoy anchors"):
+        load(config)
+    assert execute(["anchors", str(config), "--run", str(tmp_path / "run"), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["width"], answer["height"], len(answer["anchors"])) == (64, 64, 6)
+
+
+def test_anchors_are_three_for_each_stride(tmp_path: Path) -> None:
+    assert usual_count(load_for_anchors(ROOT / "configs" / "scenes_detection.yaml")) == 6
+    assert usual_count(load_for_anchors(ROOT / "configs" / "scenes_detection.yaml", ["task.strides=[8,16,32]"])) == 9
+    without = tmp_path / "config.yaml"
+    without.write_text("data: {source: {kind: scenes}}\n")
+    assert usual_count(load_for_anchors(without)) == 9
+
+
+@pytest.mark.parametrize("kind", ["coco", "pascal_voc", "csv_boxes"])
+def test_outlines_instead_of_boxes_are_yolo_s_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    assert execute(["convert", str(tmp_path), str(tmp_path / "x"), "--to", kind, "--outlines"]) == 2
+    assert f"--outlines says what YOLO's files are to hold, but --to is {kind}" in capsys.readouterr().err
 
 
 def test_from_the_command_line(given: PascalVoc, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
