@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from models import saved
+from models.stack import tf
 from pipeline import cli
 from pipeline.console import terminal
 from pipeline.errors import ConfigError
@@ -276,6 +277,15 @@ def test_a_record_that_rotted(copied: Run, fails: Fails) -> None:
     content[len(content) // 2] ^= 0xFF
     shard.write_bytes(content)
     fails(3, ["evaluate", "runs/pets"], "damaged", "runs/pets/data.json", "convoy prepare")
+
+
+def test_a_stored_picture_that_cannot_be_decoded(copied: Run, fails: Fails) -> None:
+    shard = next(file for file in copied.store.glob("*test*tfrecord*"))
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(shard))]
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for record in records:
+            writer.write(record.replace(b"IHDR", b"RHDI"))
+    fails(3, ["evaluate", "runs/pets"], "cannot be decoded", "runs/pets/data.json", "convoy prepare")
 
 
 def test_a_shorter_list_of_variants_leaves_no_file_behind(copied: Run, fails: Fails) -> None:

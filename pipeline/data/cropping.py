@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from pipeline.augment.python_calls import as_written, in_python
 from pipeline.augment.windows import apply_window
 from pipeline.data.example import EPOCH, ID, IMAGE, Example
 from pipeline.data.jpeg import START, frame_size
+from pipeline.data.store import UNDECODABLE
+from pipeline.errors import DataError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -146,7 +148,11 @@ def shrinking(matrices: np.ndarray) -> np.ndarray:
 
 
 def decoded(data: bytes, channels: int, ratio: int) -> np.ndarray:
-    """JPEG or PNG bytes -> uint8 [h,w,C], at its size divided by the ratio, rounded up."""
+    """JPEG or PNG bytes -> uint8 [h,w,C], at its size divided by the ratio, rounded up.
+
+    Raises:
+        DataError: it cannot be decoded, which `prepare` makes sure of.
+    """
     import cv2
 
     is_jpeg = data.startswith(START)
@@ -158,7 +164,9 @@ def decoded(data: bytes, channels: int, ratio: int) -> np.ndarray:
         8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     }[ratio if is_jpeg else 1]
     flags = colour | smaller | cv2.IMREAD_IGNORE_ORIENTATION  # `prepare` has turned pictures upright
-    picture = cast(np.ndarray, cv2.imdecode(np.frombuffer(data, np.uint8), flags))  # never None: `prepare` decoded it
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if picture is None:
+        raise DataError(UNDECODABLE.format(f"{'JPEG' if is_jpeg else 'PNG'}, {len(data)} bytes"))
     return picture if is_jpeg else shrunk(picture, ratio)
 
 

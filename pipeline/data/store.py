@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,10 +59,17 @@ OBJECTS_LEFT_OUT = "objects_left_out.csv"
 
 FLAGS = {DIFFICULT, CROWD}
 
+UNDECODABLE = "A picture of the prepared data cannot be decoded ({}), which `convoy prepare` checks."
+DECODERS = re.compile(r"(Extract|Decode)\w*(Jpeg|Image|Png)")
+"""Names of TensorFlow's operations, which it puts behind what they have to say."""
+RAISED_IN_PYTHON = re.compile(r"DataError: (.+)")
+"""How a function that tf.data calls tells of its own DataError."""
+
 
 @contextmanager
 def record_errors(run_data: Path) -> Iterator[None]:
-    """Turns TensorFlow's report of a record whose checksum is wrong into a DataError that says what to do.
+    """Turns TensorFlow's report of a record whose checksum is wrong, or of a picture that cannot be decoded, into a
+    DataError that says what to do.
 
     Args:
         run_data: the file of the Run that names its store.
@@ -71,12 +79,26 @@ def record_errors(run_data: Path) -> Iterator[None]:
     except ConvoyError:
         raise
     except Exception as error:
-        if not isinstance(error, tf.errors.DataLossError):  # TensorFlow is only loaded where an error came up
+        what = _what_is_wrong(error)
+        if what is None:
             raise
         raise DataError(
-            "A record of the prepared data is damaged: its checksum is wrong, though its file has the right size. "
-            f"Remove the folder that {run_data} names as `store`, and run `convoy prepare` again."
+            f"{what} Remove the folder that {run_data} names as `store`, and run `convoy prepare` again."
         ) from error
+
+
+def _what_is_wrong(error: Exception) -> str | None:
+    """What an error says of the data; None where it is about something else."""
+    if not isinstance(error, tf.errors.OpError):  # TensorFlow is only loaded where an error came up
+        return None
+    if isinstance(error, tf.errors.DataLossError):
+        return "A record of the prepared data is damaged: its checksum is wrong, though its file has the right size."
+    in_python = RAISED_IN_PYTHON.search(error.message)
+    if in_python:
+        return in_python[1]
+    if isinstance(error, tf.errors.InvalidArgumentError) and DECODERS.search(error.message):
+        return UNDECODABLE.format(error.message.split("\n")[0].rpartition(": ")[2])
+    return None
 
 
 class Store:

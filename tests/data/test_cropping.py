@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from pipeline.augment.geometry import HorizontalFlip, Rotation
 from pipeline.augment.opencv_engine import OpenCV
 from pipeline.augment.windows import apply_window
 from pipeline.data import cropping
+from pipeline.data.store import record_errors
+from pipeline.errors import DataError
 
 SIZES = [(61, 83), (40, 40), (97, 64), (200, 310)]
 
@@ -86,6 +89,24 @@ def test_a_smaller_picture_is_the_mean_of_its_pixels(kind: str) -> None:
         expected = parts.mean(axis=(1, 3))
         assert smaller.shape == (-(-200 // ratio), -(-310 // ratio), 3)
         assert np.abs(smaller[: height // ratio, : width // ratio] - expected).mean() < 1.5
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_picture_that_cannot_be_decoded_is_bad_data(kind: str) -> None:
+    data = encoded(picture(20, 30, 3), kind)
+    spoilt = data.replace(b"IHDR", b"RHDI").replace(b"\xff\xdb", b"\xff\xfe")
+    with pytest.raises(DataError, match=f"cannot be decoded \\({kind}, {len(data)} bytes\\)"):
+        cropping.decoded(spoilt, 3, 1)
+    pictures = tf.data.Dataset.from_tensors([spoilt]).map(
+        lambda files: cropping.decode_warped(
+            files, [[20, 30]], [[0.0, 0.0, 1.0, 1.0]], np.eye(3)[np.newaxis], NearestFill(), PictureFormat()
+        )
+    )
+    with (
+        pytest.raises(DataError, match=r"cannot be decoded .* which `convoy prepare` checks\. Remove .*run/data\.json"),
+        record_errors(Path("run/data.json")),
+    ):
+        list(pictures)
 
 
 def test_sizes_come_from_the_head_of_a_file() -> None:

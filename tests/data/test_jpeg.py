@@ -19,6 +19,13 @@ def jpeg(picture: Image.Image, **options: object) -> bytes:
     return encoded(picture, "JPEG", **options)
 
 
+def widened(data: bytes) -> bytes:
+    """The same with two bytes for each number of the first quantization table."""
+    start = data.index(b"\xff\xdb")
+    numbers = b"".join(bytes([0, number]) for number in data[start + 5 : start + 69])
+    return data[:start] + b"\xff\xdb\x00\x83" + bytes([0x10 | data[start + 4]]) + numbers + data[start + 69 :]
+
+
 KINDS = {
     "baseline": jpeg(noise(0, 60, 80)),
     "progressive": jpeg(noise(0, 60, 80), progressive=True),
@@ -26,13 +33,44 @@ KINDS = {
     "restart": jpeg(noise(0, 60, 80), restart_marker_rows=1),
     "comment": jpeg(noise(0, 60, 80), comment=b"\xff\xd9 no end"),
     "whole colour": jpeg(noise(0, 60, 80), subsampling=0, quality=98),
+    "half as wide": jpeg(noise(0, 60, 80), subsampling=1),
+    "optimised": jpeg(noise(0, 60, 80), optimize=True),
+    "optimised progressive grey": jpeg(noise(0, 60, 80).convert("L"), progressive=True, optimize=True),
+    "progressive restart": jpeg(noise(0, 60, 80), progressive=True, restart_marker_blocks=2),
+    "16 bits a quantizer": widened(jpeg(noise(0, 60, 80))),
+}
+
+
+def changed(data: bytes, marker: int, place: int, *values: int) -> bytes:
+    """A JPEG with other bytes at a place of the first segment of a kind, counted from its marker."""
+    start = data.index(bytes([0xFF, marker])) + place
+    return data[:start] + bytes(values) + data[start + len(values) :]
+
+
+BASELINE = KINDS["baseline"]
+DAMAGED = {
+    "more symbols than the table holds": changed(BASELINE, 0xC4, 5, *[255] * 16),
+    "three codes of one bit": changed(BASELINE, 0xC4, 5, 3),
+    "a code of all ones": changed(BASELINE, 0xC4, 5, 2, *[0] * 15),
+    "a table that there is no place for": changed(BASELINE, 0xC4, 4, 0x07),
+    "a factor of none": changed(BASELINE, 0xC0, 11, 0x02),
+    "a factor of five": changed(BASELINE, 0xC0, 11, 0x52),
+    "factors that do not divide": changed(BASELINE, 0xC0, 11, 0x32, 0, 2, 0x22),
+    "an undefined quantization table": changed(BASELINE, 0xC0, 12, 3),
+    "a scan of an unknown component": changed(BASELINE, 0xDA, 5, 77),
+    "a scan of one component twice": changed(BASELINE, 0xDA, 7, 1),
+    "an undefined Huffman table": changed(BASELINE, 0xDA, 6, 0x33),
+    "a scan without components": changed(BASELINE, 0xDA, 4, 0),
+    "a pass that ends before it begins": changed(KINDS["progressive"], 0xDA, 11, 5, 2),
+    "a pass that skips bits": changed(KINDS["progressive"], 0xDA, 13, 0x50),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_size_and_channels(kind: str) -> None:
     found = whole_jpeg(KINDS[kind])
-    assert (found.height, found.width, found.channels) == (60, 80, 1 if kind == "grey" else 3)
+    assert (found.height, found.width, found.channels) == (60, 80, 1 if "grey" in kind else 3)
+    assert stored_picture(KINDS[kind]).change == "kept"
     assert not found.may_be_turned
 
 
@@ -48,6 +86,26 @@ def test_a_cut_file_is_refused_as_before(kind: str) -> None:
     for length in np.linspace(10, len(data) - 3, 12).astype(int):
         with pytest.raises(BadPicture):
             stored_picture(data[:length])
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_head_that_contradicts_itself_is_refused(damage: str) -> None:
+    """As the decoder refuses it, for which nothing but the words have changed."""
+    assert whole_jpeg(DAMAGED[damage]) is None
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.io.decode_image(DAMAGED[damage], channels=3)
+    with pytest.raises(BadPicture):
+        stored_picture(DAMAGED[damage])
+
+
+@pytest.mark.parametrize("kind", ["baseline", "progressive", "optimised"])
+def test_a_spoilt_byte_is_seen_where_the_decoder_sees_it(kind: str) -> None:
+    data, draw = KINDS[kind], np.random.default_rng(0)
+    for place, value in zip(draw.integers(2, data.rindex(b"\xff\xda"), 100), draw.integers(0, 256, 100), strict=True):
+        found = whole_jpeg(spoilt := data[:place] + bytes([value]) + data[place + 1 :])
+        if found and found.height * found.width < 2**20:
+            shape = tf.io.decode_image(spoilt, channels=3).shape
+            assert tuple(shape[:2]) == (found.height, found.width)
 
 
 def test_what_is_unusual_is_left_to_the_decoder() -> None:
