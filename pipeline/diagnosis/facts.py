@@ -162,11 +162,16 @@ def opened(image: Any) -> Any:
     """An example's `image` as Convoy stores it: an upright Pillow picture of 8 bits, RGB.
 
     Raises:
-        BadPicture, OSError: it cannot be used.
+        BadPicture: it cannot be used.
+        OSError: its file cannot be read.
     """
     from PIL import Image
 
-    return Image.open(io.BytesIO(stored_picture(content_of(image)).data)).convert("RGB")
+    stored = stored_picture(content_of(image))
+    try:
+        return Image.open(io.BytesIO(stored.data)).convert("RGB")
+    except Exception as error:  # Pillow's plug-ins raise whatever their parsers meet
+        raise BadPicture(str(error) or type(error).__name__) from error
 
 
 def _measured(data: bytes | np.ndarray) -> PictureFacts:

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.data.pictures import BadPicture, StoredPicture
+from pipeline.diagnosis import facts
 from tests.diagnosis.given import diagnosed, encoded, example, found, kinds, picture
 
 WHOLE = encoded(picture(99), "JPEG")
 
 
 def test_nothing_is_found_in_sound_data() -> None:
-    diagnosis = diagnosed([example(number) for number in range(12)])
+    diagnosis = diagnosed([example(number, split="validation" if number > 9 else "train") for number in range(12)])
     assert diagnosis.findings == ()
     assert diagnosis.counts() == {"error": 0, "warning": 0, "note": 0}
     diagnosis.require_sound()
@@ -71,6 +73,17 @@ def test_a_name_that_says_something_else_than_the_content(tmp_path: Path) -> Non
     (one,) = found(diagnosis, "wrong_extension")
     assert one.where == str(tmp_path / "wrong.png")
     assert "JPEG" in one.what
+
+
+def test_what_only_pillow_refuses_is_said_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stored_without_a_look(data: bytes) -> StoredPicture:
+        return StoredPicture(data, 12, 16, 3, "kept")
+
+    monkeypatch.setattr(facts, "stored_picture", stored_without_a_look)
+    refused = facts.measure(WHOLE[:-40])
+    assert isinstance(refused, BadPicture)
+    assert "truncated" in str(refused)
+    assert "None" not in str(facts.measure(b"no picture"))
 
 
 def test_pixels_and_bytes_are_examined_alike() -> None:
