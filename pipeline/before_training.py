@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from pipeline import console, stages, strategy
 from pipeline.config import Config
 from pipeline.data.store import Store
-from pipeline.files import write_file
+from pipeline.errors import ConfigError, StorageError
+from pipeline.files import require_writable, write_file
 from pipeline.run import Run
 
 if TYPE_CHECKING:
@@ -17,13 +18,26 @@ if TYPE_CHECKING:
 
 
 def preview(config: Config, run: Run, output: Path | None, count: int) -> Path:
-    """Training pictures beside their augmented versions -> `preview.png`, or another file."""
+    """Training pictures beside their augmented versions -> `preview.png`, or another file.
+
+    Raises:
+        ConfigError: the other file is a folder.
+        StorageError: the file cannot be written.
+    """
+    file = output or run.preview
+    if file.is_dir():
+        raise ConfigError(f"Got the folder {file} as --output, expected a file, such as {file / run.preview.name}.")
+    require_writable(file.parent)
     store = prepared(config, run)
     from pipeline import drawing
     from pipeline.preview import contact_sheet
 
-    file = output or run.preview
-    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"Cannot make the folder {file.parent} ({error.strerror}). Give another --output."
+        ) from error
     write_file(file, drawing.png(contact_sheet(config, store, config.task.resolve(store.info), count)))
     return file
 

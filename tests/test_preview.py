@@ -81,6 +81,28 @@ def test_the_sheet_is_written_and_the_run_can_still_be_trained(
     assert load(Path("runs/mine/config.yaml")).augment, "another preview leaves the Run's configuration alone"
 
 
+@pytest.mark.parametrize(
+    ("output", "code", "words"),
+    [
+        ("mine.yaml/x.png", 8, "is a file. Give a folder."),
+        ("/proc/x/y.png", 8, "Cannot"),
+        (".", 2, "Got the folder . as --output, expected a file"),
+    ],
+)
+def test_where_no_sheet_can_be_written(output: str, code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.execute(["preview", "mine.yaml", "--count", "1", "--output", output, "-q"]) == code
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_plan_is_that_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    """Objects are marked: augmix makes no moves, so nothing is resampled."""
+    Path("objects.yaml").write_text(
+        "data: {source: {kind: coco, path: photos}}\ntask: {kind: detection}\naugment: [augmix]\n", encoding="utf-8"
+    )
+    assert cli.execute(["describe", "augment", "--config", "objects.yaml"]) == 0
+    assert "resampling" not in capsys.readouterr().out
+
+
 def test_describe_prints_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.execute(["describe", "augment", "--config", "mine.yaml"]) == 0
     assert capsys.readouterr().out.splitlines() == [

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 GROUP = 4
 """Consecutive examples that are mixed with each other; the batch of a replica has to be a multiple of it."""
+LEAST_ALPHA = 0.01
+"""Of a beta distribution: below it, nearly every draw is 0 or 1, and nothing is mixed."""
 QUANTILES = 4096
 """Steps in the table from which draws of a beta distribution are read."""
 
@@ -61,7 +63,7 @@ class MixUp(Mixing):
 
     kind: Literal["mix_up"] = "mix_up"
     """Lays a partner over the picture, translucent, and mixes the labels by the same shares."""
-    alpha: float = Field(default=0.2, gt=0.0)
+    alpha: float = Field(default=0.2, ge=LEAST_ALPHA)
     """The share of the picture itself is drawn from the distribution Beta(alpha, alpha): near 0 mostly one of the two
     is seen, at 1 all shares are equally likely, far above both are seen equally."""
     min_visible: float = Field(default=MIN_VISIBLE, ge=0.0, le=1.0)
@@ -82,7 +84,7 @@ class CutMix(Mixing):
 
     kind: Literal["cut_mix"] = "cut_mix"
     """Replaces a rectangle by the same place of a partner, and mixes the labels by their shares of the pixels."""
-    alpha: float = Field(default=1.0, gt=0.0)
+    alpha: float = Field(default=1.0, ge=LEAST_ALPHA)
     """The share outside the rectangle is drawn from the distribution Beta(alpha, alpha), before the rectangle is cut
     off at the picture's edge."""
     min_visible: float = Field(default=MIN_VISIBLE, ge=0.0, le=1.0)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline.data.reading import Reading
 
 PREFIX = "grpc://"
+LARGEST_PORT = 2**16 - 1
 SECONDS_TO_ANSWER = 5.0
 WORKER_MISSING_MS = 10_000
 """Silence after which the dispatcher gives a worker up, in milliseconds."""
@@ -85,9 +86,9 @@ def require_usable(address: str, cache: str, context: tf.distribute.InputContext
             f"`input.service` serves the training of one host, not of {context.num_input_pipelines}. Leave it out.",
             ("input", "service"),
         )
-    host, _, port = address.removeprefix(PREFIX).rpartition(":")
+    host, port = host_and_port(address)
     try:
-        socket.create_connection((host, int(port)), SECONDS_TO_ANSWER).close()
+        socket.create_connection((host, port), SECONDS_TO_ANSWER).close()
     except OSError as error:
         raise ConfigError(
             f"No dispatcher answers at `input.service` {address} ({error}). Start one with "
@@ -95,6 +96,17 @@ def require_usable(address: str, cache: str, context: tf.distribute.InputContext
             f"`convoy data-service worker --dispatcher {host}:{port}`.",
             ("input", "service"),
         ) from error
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """The parts of HOST:PORT or grpc://HOST:PORT; ConfigError where it is neither."""
+    host, _, port = address.removeprefix(PREFIX).rpartition(":")
+    if not host or "/" in host or not (port.isascii() and port.isdecimal() and int(port) <= LARGEST_PORT):
+        raise ConfigError(
+            f"Got {address!r} as the address of a dispatcher, expected HOST:PORT, such as localhost:5050; "
+            "`convoy data-service dispatcher` prints its own."
+        )
+    return host, int(port)
 
 
 def serve_dispatcher(port: int) -> NoReturn:
@@ -111,9 +123,13 @@ def serve_worker(port: int, dispatcher: str, host: str) -> NoReturn:
 
     Args:
         port: 0 is any that is free.
-        dispatcher: HOST:PORT.
+        dispatcher: HOST:PORT, with `grpc://` before it or not.
         host: under which the training reaches this machine.
+
+    Raises:
+        ConfigError: the dispatcher's address is none, or nothing answers there; the port is taken.
     """
+    dispatcher = dispatcher.removeprefix(PREFIX)
     require_usable(f"{PREFIX}{dispatcher}", "none", None)
     service = tf.data.experimental.service
     config = service.WorkerConfig(dispatcher, worker_address=f"{host}:{port or '%port%'}", port=port)

@@ -337,6 +337,13 @@ def test_without_masks_pasted_boxes_are_clipped_to_the_rectangle() -> None:
     )
 
 
+@pytest.mark.parametrize("mixing", [MixUp, CutMix])
+def test_an_alpha_that_mixes_nothing_is_refused(mixing: type[MixUp | CutMix]) -> None:
+    with pytest.raises(ValueError, match="alpha"):
+        mixing(alpha=1e-320)
+    assert np.isfinite(beta(tf.constant([0.0, 0.3, 0.7, 0.999]), mixing(alpha=0.01).alpha).numpy()).all()
+
+
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 8.0])
 def test_draws_follow_the_beta_distribution(alpha: float) -> None:
     drawn = beta(tf.constant(np.random.default_rng(0).random(20000), tf.float32), alpha).numpy()

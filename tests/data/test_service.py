@@ -57,8 +57,8 @@ def running(workers: int) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
         address = said.removeprefix("dispatcher: ")
         assert address.startswith("grpc://localhost:")
         started = [
-            stack.enter_context(server("worker", "--dispatcher", address.removeprefix("grpc://")))
-            for _ in range(workers)
+            stack.enter_context(server("worker", "--dispatcher", address.removeprefix("grpc://" if bare else "")))
+            for bare in itertools.islice(itertools.cycle((True, False)), workers)
         ]
         assert all(said == f"worker of {address}: ready" for _, said in started)
         yield address, [dispatcher, *(process for process, _ in started)]
@@ -173,6 +173,11 @@ def test_mistakes_on_the_command_line(address: str) -> None:
 
     code, text = said("worker")
     assert code == 2 and "A worker needs --dispatcher HOST:PORT" in text
+    for wrong in ("localhost", "localhost:abc", "localhost:70000", ":5050", "http://localhost:5050"):
+        with pytest.raises(ConfigError, match=r"Got '.*' as the address of a dispatcher, expected HOST:PORT"):
+            service.host_and_port(wrong)
+    code, text = said("worker", "--dispatcher", "localhost:abc")
+    assert code == 2 and "expected HOST:PORT" in text
     code, text = said("worker", "--dispatcher", "localhost:9")
     assert code == 2 and "No dispatcher answers" in text
     code, text = said("dispatcher", "--port", address.rpartition(":")[2])
