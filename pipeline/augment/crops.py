@@ -69,7 +69,8 @@ class ScaleJitter(GeometricOperation):
 class RandomResizedCrop(Augmentation):
     """Cuts a window of random size, shape and place, and brings it to the model's size.
 
-    It works on the full-resolution picture in place of the plain resize, and so has to be the first operation.
+    It works on the full-resolution picture in place of the plain resize, and so has to be the first operation. A
+    picture that it spares (`probability`) is brought to the model's size as `task.picture.fit` says.
     Source: Szegedy et al., "Going deeper with convolutions", 2014, section 6.
     """
 
@@ -108,11 +109,18 @@ class RandomResizedCrop(Augmentation):
         Returns:
             float32 [..., 4]: y_min, x_min, y_max, x_max as shares of the picture.
         """
-        draws = random.uniform(keys, 0, 3 + 2 * self.attempts)
+        draws = self._draws(keys)
         size = self._size(draws[..., 3:], tf.cast(height, tf.float32), tf.cast(width, tf.float32))
         size = tf.where(draws[..., :1] < self.probability, size, tf.ones_like(size))
         start = draws[..., 1:3] * (1.0 - size)
         return tf.concat([start, tf.minimum(start + size, 1.0)], axis=-1)
+
+    def applies(self, keys: tf.Tensor) -> tf.Tensor:
+        """Whether each example is cropped, bool [...]; the window of one that is not is the whole picture."""
+        return self._draws(keys)[..., 0] < self.probability
+
+    def _draws(self, keys: tf.Tensor) -> tf.Tensor:
+        return random.uniform(keys, 0, 3 + 2 * self.attempts)
 
     def _size(self, draws: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         """Height and width as shares, float32 [..., 2]: the first of ten attempts that fits, else the last one cut to

@@ -37,12 +37,13 @@ ROUNDING = 1e-3
 
 
 def move_objects(
-    examples: Example, move: Move, min_visible: float, steps: int = 1, changed: tf.Tensor | None = None
+    examples: Example, move: Move, min_visible: float | tf.Tensor, steps: int = 1, changed: tf.Tensor | None = None
 ) -> Example:
     """The batch with boxes, corners and key points moved; objects that left the picture become none.
 
     Args:
-        min_visible: an object stays where at least this share of its moved box is inside the result.
+        min_visible: an object stays where at least this share of its moved box is inside the result; one for all, or
+            float32 [B,1].
         steps: points on each side of a box that are followed; 1 is enough where straight lines stay straight.
         changed: bool [B], false for the examples whose objects stay as they are, to the last bit; None: all change.
     """
@@ -135,7 +136,7 @@ def bounds(points: tf.Tensor) -> tf.Tensor:
     return tf.concat([tf.reduce_min(points, axis=-2), tf.reduce_max(points, axis=-2)], axis=-1)
 
 
-def is_visible(boxes: tf.Tensor, min_visible: float) -> tf.Tensor:
+def is_visible(boxes: tf.Tensor, min_visible: float | tf.Tensor) -> tf.Tensor:
     """Whether at least this share of each box, float32 [B,N,4], is inside 0..1: bool [B,N]; no area: never."""
     return visible_share(boxes) > min_visible - ROUNDING
 

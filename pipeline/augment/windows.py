@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-def apply_window(examples: Example, windows: tf.Tensor, min_visible: float) -> Example:
+def apply_window(examples: Example, windows: tf.Tensor, min_visible: float | tf.Tensor) -> Example:
     """The batch with boxes, corners, key points and classes as they are in the windows.
 
     `image`, `mask` and `masks` are not touched (see `cut_masks`), except that the masks of objects that are left out
@@ -27,7 +27,8 @@ def apply_window(examples: Example, windows: tf.Tensor, min_visible: float) -> E
 
     Args:
         windows: float32 [B,4], y_min, x_min, y_max, x_max as shares of the picture; beyond 0..1 for a letterbox.
-        min_visible: an object stays where at least this share of its box is inside the window.
+        min_visible: an object stays where at least this share of its box is inside the window; one for all, or
+            float32 [B,1].
     """
     changed = tf.reduce_any(windows != np.array([0, 0, 1, 1], np.float32), axis=-1)
     return move_objects(examples, through_window(windows), min_visible, changed=changed)

@@ -45,7 +45,7 @@ def crop_and_augment(
     Args:
         examples: `id`, `epoch`, `image` string [B] (JPEG or PNG) or uint8 [B,h,w,C], and any other fields but masks.
         crop: the head of `operations`.
-        format: what the model takes; its `fit` plays no part.
+        format: what the model takes; its `fit` plays no part (see `decides_alone`).
         seed: of the whole run.
 
     Returns:
@@ -64,6 +64,12 @@ def crop_and_augment(
     pictures = decode_warped(examples[IMAGE], sizes, windows, first.matrices, first.fill or NearestFill(), format)
     size = (format.height, format.width)
     return plan.carry_out(steps[1:], first.follow({**examples, IMAGE: pictures}, size, size), OpenCV())
+
+
+def decides_alone(crop: RandomResizedCrop, format: PictureFormat) -> bool:
+    """Whether the crop's window is what is seen of every picture; else those that it spares are fitted in another way:
+    the middle of them, or all of them between bars."""
+    return crop.probability >= 1.0 or format.fit == "stretch"
 
 
 def picture_sizes(pictures: tf.Tensor) -> tf.Tensor:

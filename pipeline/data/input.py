@@ -48,7 +48,7 @@ from pipeline.data.fitting import fit_example
 from pipeline.data.known import ReadingOfKnown, held
 from pipeline.data.multi_scale import MultiScale, at_scales
 from pipeline.data.reading import SOURCES, Reading, decode_batches
-from pipeline.data.sampling import AnySampling, Natural
+from pipeline.data.sampling import AnySampling, Natural, pairs_of_indices
 from pipeline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -387,5 +387,6 @@ def class_of(columns: dict[str, np.ndarray]) -> np.ndarray:
 
 def shown(classes: np.ndarray) -> np.ndarray:
     """Which classes the objects of each example are of: int64 [n, N] -> bool [n, K]."""
-    numbers = np.arange(max(classes.max(initial=NO_OBJECT), 0) + 1)
-    return (classes[:, :, np.newaxis] == numbers).any(axis=1)
+    present = np.zeros((len(classes), max(classes.max(initial=NO_OBJECT), 0) + 1), bool)
+    present[pairs_of_indices(classes)] = True
+    return present

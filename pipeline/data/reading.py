@@ -25,7 +25,7 @@ from pipeline.augment.warp import enlarge
 from pipeline.augment.windows import apply_window
 from pipeline.data import cache, order, sampling
 from pipeline.data.cache import Kept, Need
-from pipeline.data.cropping import crop_and_augment
+from pipeline.data.cropping import crop_and_augment, decides_alone
 from pipeline.data.example import EPOCH, ID, IMAGE, MASK, MASKS, TRAIN, Example
 from pipeline.data.fitting import fit_example, fit_marks, is_marked
 from pipeline.data.order import INDEX, RECORD
@@ -83,10 +83,11 @@ class Reading:
     @property
     def joined_crop(self) -> RandomResizedCrop | None:
         """The crop where decoding, crop and geometry can be one step: with OpenCV, which decodes accurately, for
-        examples without masks."""
-        fields = self.need.info.fields
-        accurate = self.need.format.dct == "accurate" and isinstance(self.engine, OpenCV)
-        return self.need.crop if accurate and MASK not in fields and MASKS not in fields else None
+        examples without masks, where the crop alone decides what is seen."""
+        fields, crop, format = self.need.info.fields, self.need.crop, self.need.format
+        if crop is None or not decides_alone(crop, format) or MASK in fields or MASKS in fields:
+            return None
+        return crop if format.dct == "accurate" and isinstance(self.engine, OpenCV) else None
 
     def cropped_and_augmented(self, crop: RandomResizedCrop, batch: Example) -> Example:
         """A batch of Examples with whole pictures, cropped and augmented in one go."""
@@ -184,23 +185,37 @@ def parse_batch(reading: Reading, batch: Example) -> Example:
 
 def decode(reading: Reading, element: Example) -> Example:
     """One record -> an Example at the model's size."""
-    need = reading.need
+    crop, format = reading.need.crop, reading.need.format
     example = {**reading.store.parse(element[RECORD]), EPOCH: element[EPOCH]}
-    if need.crop is None:
-        return fit_example(example, need.format, reading.scaled)
+    if crop is None:
+        return fit_example(example, format, reading.scaled)
+    if decides_alone(crop, format):
+        return crop_example(reading, crop, example)
+    return tf.cond(
+        crop.applies(random.keys(example[ID], example[EPOCH], reading.seed)),
+        lambda: crop_example(reading, crop, example),
+        lambda: fit_example(example, format, reading.scaled),
+    )
+
+
+def crop_example(reading: Reading, crop: RandomResizedCrop, example: Example) -> Example:
+    """A random window of one Example, `image` encoded -> uint8 [H,W,C]."""
+    format = reading.need.format
     size = preprocess.picture_size(example[IMAGE])
     keys = random.keys(example[ID], example[EPOCH], reading.seed)
-    window = need.crop.window(keys, size[0], size[1])
-    picture, part = preprocess.decode_window(example[IMAGE], window, need.format, reading.scaled)
+    window = crop.window(keys, size[0], size[1])
+    picture, part = preprocess.decode_window(example[IMAGE], window, format, reading.scaled)
     if is_marked(example):
-        example = fit_marks(example, size, window, need.format, need.crop.min_visible)
-    return {**example, IMAGE: preprocess.crop_and_fit(picture, part, need.format)}
+        example = fit_marks(example, size, window, format, crop.min_visible)
+    return {**example, IMAGE: preprocess.crop_and_fit(picture, part, format)}
 
 
 def crop_batch(
     examples: Example, crop: RandomResizedCrop, keys: tf.Tensor, format: PictureFormat, engine: Engine
 ) -> Example:
     """A random window of each example, for pictures of one size: `image` uint8 [B,h,w,C] -> uint8 [B,H,W,C]."""
+    if not decides_alone(crop, format):
+        return _crop_or_fit_batch(examples, crop, keys, format)
     pictures = examples[IMAGE]
     height, width = pictures.shape[1:3]
     windows = crop.window(keys, height, width)
@@ -213,3 +228,23 @@ def crop_batch(
         fn_output_signature=tf.TensorSpec(format.shape, tf.uint8),
     )
     return {**moved, IMAGE: cropped}
+
+
+def _crop_or_fit_batch(examples: Example, crop: RandomResizedCrop, keys: tf.Tensor, format: PictureFormat) -> Example:
+    """The same, with the pictures that the crop spares as `format.fit` says."""
+    pictures, applies = examples[IMAGE], crop.applies(keys)
+    height, width = pictures.shape[1:3]
+    cropped, fitted = crop.window(keys, height, width), preprocess.fit_window(format, height, width)
+    windows = tf.where(applies[:, tf.newaxis], cropped, fitted)
+    min_visible = tf.where(applies[:, tf.newaxis], crop.min_visible, 0.0)
+
+    def one(parts: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        picture, window, applies = parts
+        return tf.cond(
+            applies,
+            lambda: preprocess.crop_and_fit(picture, window, format),
+            lambda: preprocess.fit_picture(picture, format),
+        )
+
+    made = tf.map_fn(one, (pictures, windows, applies), fn_output_signature=tf.TensorSpec(format.shape, tf.uint8))
+    return {**apply_window(examples, windows, min_visible), IMAGE: made}

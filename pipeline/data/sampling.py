@@ -330,7 +330,7 @@ def _label_chunks(store: Store, field: str) -> Iterator[np.ndarray]:
     yield from cache.records(store, TRAIN).batch(CHUNK).map(labels).as_numpy_iterator()
 
 
-def _pairs_of_indices(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pairs_of_indices(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Class indices [b] or [b, N], -1 where there is none -> (row, class) of every one."""
     by_row = indices.reshape(len(indices), -1)
     rows, columns = np.nonzero(by_row >= 0)
@@ -344,8 +344,8 @@ def _pairs_of_indicators(present: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 PAIRS: Mapping[str, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
-    LABEL: _pairs_of_indices,
+    LABEL: pairs_of_indices,
     LABELS: _pairs_of_indicators,
-    CLASSES: _pairs_of_indices,
+    CLASSES: pairs_of_indices,
 }
 """Label field -> what it says of the classes."""

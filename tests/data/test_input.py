@@ -6,8 +6,10 @@ import functools
 import itertools
 import subprocess
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,16 @@ import pytest
 from models import preprocess
 from models.preprocess import PictureFormat
 from models.stack import tf
-from pipeline.augment import Augmentation
+from pipeline.augment import Augmentation, random
 from pipeline.augment.colour import ColourJitter
 from pipeline.augment.crops import RandomCrop, RandomResizedCrop
+from pipeline.augment.engines import Engine
 from pipeline.augment.geometry import HorizontalFlip, Rotation
+from pipeline.augment.opencv_engine import OpenCV
+from pipeline.augment.tensorflow_engine import TensorFlow
 from pipeline.data import cache, input, order
 from pipeline.data.input import InputSettings
+from pipeline.data.reading import SOURCES, crop_batch
 from pipeline.data.store import Store
 from pipeline.errors import ConfigError, DataError
 from pipeline.tasks.classification import Classification
@@ -347,6 +353,30 @@ def test_an_example_with_several_labels_counts_for_its_rarest() -> None:
     np.testing.assert_array_equal(input.class_of({"hash": np.zeros(2)}), [0, 0])
 
 
+def test_an_example_with_objects_counts_for_its_rarest() -> None:
+    classes = np.array([[2, 0, -1], [0, 0, 0], [-1, -1, -1], [1, 2, -1]])
+    assert input.shown(classes).tolist() == [
+        [True, False, True],
+        [True, False, False],
+        [False] * 3,
+        [False, True, True],
+    ]
+    np.testing.assert_array_equal(input.class_of({"classes": classes, "hash": np.zeros(4)}), [0, 0, -1, 1])
+    assert input.shown(np.full((2, 3), -1)).tolist() == [[False], [False]]
+
+
+def test_many_objects_take_no_more_than_their_classes() -> None:
+    """2,000 pictures of 200 objects of 500 classes: 200 MB for each pair of an object and a class, 1 MB for a picture
+    and a class, and 16 bytes for each object."""
+    classes = np.random.default_rng(0).integers(0, 500, (2000, 200))
+    tracemalloc.start()
+    try:
+        assert input.shown(classes).shape == (2000, 500)
+        assert tracemalloc.get_traced_memory()[1] < 30e6
+    finally:
+        tracemalloc.stop()
+
+
 def test_the_cache_is_chosen_by_an_estimate(store: Store, mixed: Store) -> None:
     def chosen(store: Store, limit_bytes: float, crop: RandomResizedCrop | None = None, wish: Any = "auto") -> str:
         need = cache.Need(store.info, "train", PictureFormat(height=12, width=12, channels=1), crop)
@@ -359,3 +389,43 @@ def test_the_cache_is_chosen_by_an_estimate(store: Store, mixed: Store) -> None:
     assert chosen(store, 0, wish="decoded") == "decoded"
     with pytest.raises(ConfigError, match=r"input\.cache.*differ in size"):
         chosen(mixed, 0, RandomResizedCrop(), "decoded")
+
+
+@pytest.mark.parametrize("engine", [OpenCV(), TensorFlow()], ids=["opencv", "tensorflow"])
+@pytest.mark.parametrize("cached", CACHES)
+@pytest.mark.parametrize("fit", ["stretch", "crop", "letterbox"])
+def test_what_a_crop_spares_is_fitted_as_in_evaluation(tmp_path: Path, fit: Any, cached: Any, engine: Engine) -> None:
+    """Pictures are made larger here; what is shrunk goes through another filter where crop and decoding are one."""
+    store = make_store(tmp_path, {"train": 8, "validation": 8}, [(12, 10)], channels=3)
+    task = Named(class_names=TASK.class_names, picture=PictureFormat(height=16, width=16, channels=3, fit=fit))
+    settings = InputSettings(cache=cached)
+    never = (RandomResizedCrop(area=(0.2, 0.4), probability=0.0),)
+    read = replace(input.reading_of(store, task, never, settings, 8, seed=3), engine=engine)
+    spared = next(iter(SOURCES[cached](read)))
+    evaluated = next(iter(input.evaluation_batches(store, task, "validation", 8)))
+    ours, theirs = (
+        {one: picture.astype(int) for one, picture in zip(batch["id"].numpy(), batch["image"].numpy(), strict=True)}
+        for batch in (spared, evaluated)
+    )
+    assert ours.keys() == theirs.keys()
+    assert max(np.abs(ours[one] - theirs[one]).max() for one in ours) <= (1 if fit == "stretch" else 0)
+
+
+def test_a_crop_that_spares_some_takes_the_others() -> None:
+    """The very windows that it would take of all."""
+    crop, format = RandomResizedCrop(probability=0.5), PictureFormat(height=16, width=16, channels=1, fit="letterbox")
+    pictures = tf.constant(np.random.default_rng(0).integers(0, 200, (32, 20, 40, 1), np.uint8))
+    keys = random.keys(tf.strings.as_string(tf.range(32)), tf.zeros(32, tf.int64), 0)
+    boxes = tf.tile([[[0.25, 0.25, 0.75, 0.75]]], [32, 1, 1])
+    batch = {"image": pictures, "boxes": boxes, "classes": tf.zeros([32, 1], tf.int64)}
+    made = crop_batch(batch, crop, keys, format, OpenCV())
+    applies = crop.applies(keys).numpy()
+    assert 8 < applies.sum() < 24
+    bars = (made["image"].numpy()[:, 0] == preprocess.LETTERBOX_GREY).all(axis=(1, 2))
+    np.testing.assert_array_equal(bars, ~applies)
+    whole = crop_batch(batch, crop, keys, format.model_copy(update={"fit": "stretch"}), OpenCV())
+    assert np.abs(made["image"].numpy()[applies].astype(int) - whole["image"].numpy()[applies]).max() <= 1
+    np.testing.assert_allclose(made["boxes"].numpy()[applies], whole["boxes"].numpy()[applies])
+    np.testing.assert_allclose(
+        made["boxes"].numpy()[~applies], [[[0.25, 0.375, 0.75, 0.625]]] * (~applies).sum(), atol=1e-6
+    )
