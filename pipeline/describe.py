@@ -107,15 +107,24 @@ def settings_of(settings: type[BaseModel], kind: str | None = None) -> tuple[Set
 
 
 def plan_of(config: Config) -> list[Step]:
-    """How the augmentation of a configuration is carried out: what is done in one go, in order."""
+    """How the augmentation of a configuration is carried out: what is done in one go, in order.
+
+    Raises:
+        ConfigError: nothing of an operation suits what the task learns from.
+    """
     from pipeline.augment.base import PictureShape
     from pipeline.augment.opencv_engine import OpenCV
-    from pipeline.augment.plan import steps
+    from pipeline.augment.plan import head_crop, steps
+    from pipeline.augment.suiting import suited
+    from pipeline.data.cropping import decides_alone
+    from pipeline.data.example import KNOWN
     from pipeline.data.input import engine_of
 
-    picture = config.task.picture
+    picture, crop = config.task.picture, head_crop(config.augment)
     at_once = picture.dct == "accurate" and isinstance(engine_of(config.input), OpenCV)
-    return steps(config.augment, PictureShape.of(picture), joins_crop=at_once and not picture.marks_missing)
+    joins_crop = at_once and not picture.marks_missing and crop is not None and decides_alone(crop, picture)
+    operations = suited(config.augment, (config.task.label_field, *((KNOWN,) if picture.marks_missing else ())))
+    return steps(operations, PictureShape.of(picture), joins_crop=joins_crop)
 
 
 def as_document(topic: Topic) -> dict[str, Any]:
