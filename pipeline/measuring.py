@@ -211,16 +211,16 @@ def steps_of(
 
 def facts_of(job: TrainingJob, reading: Reading, kept: Kept) -> Facts:
     """What the advice depends on."""
-    need, picture = reading.need, job.task.picture
-    decoded = need.decoded_bytes
+    need, picture, elsewhere = reading.need, job.task.picture, job.input.service is not None
+    decoded = None if elsewhere or job.input.several_sizes else need.decoded_bytes
     *_, height, width = job.store.info.picture_sizes[TRAIN]
     return Facts(
         cache=kept,
         decoded_gib=None if decoded is None else decoded / GIB,
-        encoded_gib=job.store.info.image_bytes[TRAIN] / GIB,
+        encoded_gib=None if elsewhere else job.store.info.image_bytes[TRAIN] / GIB,
         threads=reading.threads,
         processors=os.cpu_count() or 1,
-        scaled_decoding=reading.scaled,
+        scaled_decoding=reading.scaled or reading.joined_crop is not None,
         shrinks=max(height, width) / max(picture.height, picture.width),
         engine=type(reading.engine).__name__,
         device="GPU" if tf.config.list_physical_devices("GPU") else "CPU",

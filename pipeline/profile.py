@@ -46,7 +46,7 @@ class Facts:
         cache: what is kept in memory: `decoded`, `encoded` or `none`.
         decoded_gib, encoded_gib: memory that all training pictures would need; None where they cannot be kept so.
         threads, processors: pictures or batches worked on at the same time, and what there is.
-        scaled_decoding: whether it is on.
+        scaled_decoding: whether JPEG files are decoded at a fraction of their size already, by the setting or a crop.
         shrinks: how much larger than the model's the pictures are, by their longer sides.
         engine: what augmentations are computed with.
         device: `CPU` or `GPU`.
@@ -55,7 +55,7 @@ class Facts:
 
     cache: str
     decoded_gib: float | None
-    encoded_gib: float
+    encoded_gib: float | None
     threads: int
     processors: int
     scaled_decoding: bool
@@ -149,6 +149,8 @@ def _for_input(stage: Stage, profile: Profile) -> list[str]:
 
 def _for_reading(stage: Stage, profile: Profile) -> list[str]:
     facts = profile.facts
+    if facts.cache == "none" and facts.encoded_gib is None:
+        return ["Reading the files is the limit. Faster storage, or more workers of the service, make it faster."]
     if facts.cache == "none":
         return [
             "Reading the files is the limit. Keep them in memory: input.cache=encoded needs "

@@ -15,6 +15,7 @@ from pipeline import cli, measuring, stages
 from pipeline.config import loads
 from pipeline.console import terminal
 from pipeline.data.cache import Kept
+from pipeline.data.memory import kept_for
 from pipeline.measuring import Work, median_speeds, speed
 from pipeline.profile import Facts, Profile, Stage, advice, as_view, from_document
 from pipeline.run import Run
@@ -96,6 +97,8 @@ def test_bound_by_reading() -> None:
         "cache=encoded needs 0.5 GiB"
         in advice(profiled(input=100.0, read=100.0, facts=replace(FACTS, cache="none")))[0]
     )
+    elsewhere = replace(FACTS, cache="none", encoded_gib=None)
+    assert "workers of the service" in advice(profiled(input=100.0, read=100.0, facts=elsewhere))[0]
     assert "from memory" in advice(profiled(input=100.0, read=100.0))[0]
     assert "report it" in advice(profiled(input=100.0, encode=100.0))[0]
 
@@ -164,3 +167,27 @@ def test_pictures_that_are_not_kept_decoded_are_decoded(tmp_path: Path, kept: Ke
     assert parts[1].what == "to the model's size, random_resized_crop, rotation"
     for part in parts:
         assert part.work.step() is not None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "decoded", "encoded", "scaled"),
+    [
+        ([], True, True, False),
+        (["input.buckets=[[12, 12], [12, 16]]"], False, True, False),
+        (["input.multi_scale={multiple_of: 4}"], False, True, False),
+        (["input.service=grpc://localhost:9"], False, False, False),
+        (["augment=[random_resized_crop]"], True, True, True),
+        (["augment=[random_resized_crop]", "task.picture.dct=fast"], True, True, False),
+        (["input.scaled_decoding=true"], True, True, True),
+    ],
+)
+def test_advice_is_only_what_the_settings_allow(
+    tmp_path: Path, overrides: list[str], decoded: bool, encoded: bool, scaled: bool
+) -> None:
+    config = loads(CONFIG, overrides)
+    store = make_store(tmp_path, {"train": 20}, [(20, 16)])
+    job = stages.training_job(config, Run(tmp_path / "run"), store, config.task.resolve(store.info), lambda *_: None)
+    reading = measuring.reading_of(job)
+    facts = measuring.facts_of(job, reading, kept_for(job.input, reading.need))
+    assert (facts.decoded_gib is not None, facts.encoded_gib is not None) == (decoded, encoded)
+    assert facts.scaled_decoding == scaled
