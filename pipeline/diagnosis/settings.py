@@ -40,7 +40,7 @@ class DoctorSettings(Settings):
     drift_distance: float = Field(default=0.1, ge=0, le=1)
     """Distance of two splits (total variation of class shares, Kolmogorov-Smirnov of the rest, 0..1) from which they
     differ, if the difference is not chance."""
-    drift_p_value: float = Field(default=0.001, gt=0, lt=1)
+    drift_p_value: float = Field(default=0.001, ge=0.001, lt=1)
     """Probability of so large a distance by chance below which it is not chance."""
     rows: int = Field(default=10, ge=1)
     """Findings of a kind that are printed; all of them are in the JSON."""

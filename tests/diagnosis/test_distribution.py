@@ -10,7 +10,7 @@ import pytest
 from pipeline.data.example import SPLITS, RawExample, RawObject
 from pipeline.diagnosis import DoctorSettings
 from pipeline.diagnosis.distribution import ClassTally, distribution_findings, imbalance_ratio
-from pipeline.diagnosis.drift import Drift, class_distance, drift_findings, drifts, number_distance
+from pipeline.diagnosis.drift import SHUFFLES, Drift, class_distance, drift_findings, drifts, number_distance
 from pipeline.diagnosis.examine import Subject, examine
 from tests.diagnosis.given import Given, diagnosed, encoded, example, found, picture
 
@@ -22,6 +22,13 @@ def tallied(*labels: str, names: tuple[str, ...] | None = None) -> ClassTally:
     for label in labels:
         tally.add(RawExample(id="", image=b"", label=label))
     return tally
+
+
+def test_a_drift_of_classes_can_be_as_sure_as_is_asked() -> None:
+    """The permutation test's least p-value lies below the least that can be asked for."""
+    with pytest.raises(ValueError, match="drift_p_value"):
+        DoctorSettings(drift_p_value=0.0004)
+    assert DoctorSettings(drift_p_value=0.001).drift_p_value > 1 / (1 + SHUFFLES)
 
 
 def codes(**counts: int) -> np.ndarray:
