@@ -181,7 +181,7 @@ def _too_many() -> Finding:
         kind="search_stopped",
         severity="warning",
         what=f"more than {MOST_PAIRS:,} pairs of near-duplicates; the search ended there",
-        fix="Lower doctor.near_duplicate_distance raise doctor.near_duplicate_correlation, or split by scene.",
+        fix="Lower doctor.near_duplicate_distance, raise doctor.near_duplicate_correlation, or split by scene.",
     )
 
 
