@@ -26,7 +26,13 @@ from pipeline.data.example import (
 )
 from pipeline.data.splits import UNNAMED
 from pipeline.data.targets import UNKNOWN, AnyClasses, MissingClasses, NoTarget, members
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
+
+NOT_MASKED = (
+    "`data.missing_labels` is mask, but the source gives {}: {}. Leave data.missing_labels out; mask is for classes "
+    "and numbers of whole pictures."
+)
+PLACE = ("data", "missing_labels")
 
 
 class Objects(AnyClasses):
@@ -89,6 +95,9 @@ class Objects(AnyClasses):
     def _starts(self) -> np.ndarray:
         """int64 [n]: how many objects came before each example's."""
         return np.cumsum([0, *self._lengths])[:-1]
+
+    def require_maskable(self) -> None:
+        raise ConfigError(NOT_MASKED.format("objects", "an object without a class is refused"), PLACE)
 
     def leave_out(self, index: int, number: int) -> None:
         """No longer counts an object: which example's, and its place among that example's objects."""
@@ -169,6 +178,9 @@ class Regions(NoTarget):
     def __init__(self, names: Sequence[str] | None):
         super().__init__()
         self._names = tuple(names or ())
+
+    def require_maskable(self) -> None:
+        raise ConfigError(NOT_MASKED.format("masks", "a pixel that is not known has the value 255 there"), PLACE)
 
     def statistics(self, codes: np.ndarray) -> dict[str, Any]:
         return {"class_names": self._names}

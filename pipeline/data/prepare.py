@@ -23,7 +23,7 @@ from pydantic import Field
 
 from models.settings import Settings
 from pipeline.data.beam import BeamSettings, write_on_beam
-from pipeline.data.example import CLASSES, ID, IMAGE, MASK, SPLITS, TEST, TEXT, TRAIN, VALIDATION, DataInfo
+from pipeline.data.example import CLASSES, ID, IMAGE, MASK, SPLITS, TEXT, DataInfo
 from pipeline.data.imputation import MissingColumns
 from pipeline.data.missing import MissingRegions
 from pipeline.data.records import Shard, write_tfds_metadata
@@ -31,7 +31,7 @@ from pipeline.data.sources import Source
 from pipeline.data.sources.base import located, shortened
 from pipeline.data.splits import UNNAMED, Splits, read_split_file
 from pipeline.data.store import CONTENT, OBJECTS_LEFT_OUT, QUARANTINE, Store
-from pipeline.data.survey import Progress, Survey, assigned, survey
+from pipeline.data.survey import Progress, Survey, assigned, check, survey
 from pipeline.data.tally import Rejected, Tally
 from pipeline.data.targets import MissingClasses, MissingLabels
 from pipeline.data.writing import write_pictures
@@ -83,6 +83,7 @@ def prepare(settings: DataSettings, folder: Path, progress: Progress = lambda do
         progress: called after every example: with no total in the first pass, with one in the second.
 
     Raises:
+        ConfigError: the settings do not fit what the source gives.
         DataError: the data is missing, cannot be read, or cannot be learned from.
         StorageError: the disk is full or cannot be written; nothing half-made is left.
     """
@@ -135,9 +136,11 @@ def _alone(path: Path) -> Iterator[None]:
 
 def _make(settings: DataSettings, path: Path, progress: Progress) -> Store:
     surveyed = survey(settings.source, progress, settings.missing_labels, settings.missing_columns)
+    if settings.missing_labels == "mask":
+        surveyed.target.require_maskable()
     codes, warnings = assigned(surveyed, settings.splits)
     codes[np.isin(codes, [SPLITS.index(split) for split in settings.exclude_splits])] = UNNAMED
-    _check(surveyed, codes, settings)
+    check(surveyed, codes, settings.missing_classes)
     surveyed.side.settle(codes)
     with new_folder(path) as temporary:
         write = write_pictures if settings.beam is None else write_on_beam
@@ -148,7 +151,7 @@ def _make(settings: DataSettings, path: Path, progress: Progress) -> Store:
         # Again, for the pictures that turned out bad.
         warnings += [
             *settings.source.warnings(),
-            *_check(surveyed, codes, settings),
+            *check(surveyed, codes, settings.missing_classes),
             *surveyed.side.warnings(codes),
             *_left_out(tally),
             *_without_text(surveyed),
@@ -159,19 +162,6 @@ def _make(settings: DataSettings, path: Path, progress: Progress) -> Store:
             _write_rejected(temporary / OBJECTS_LEFT_OUT, tally.objects_left_out)
         _write_content(temporary, surveyed, tally, codes, shards, warnings, settings.missing_regions.mark)
     return Store.open(path)
-
-
-def _check(surveyed: Survey, codes: np.ndarray, settings: DataSettings) -> list[str]:
-    """Warnings, or DataError where a split that is needed is empty or a class cannot be learned."""
-    counts = {split: int(np.count_nonzero(codes == code)) for code, split in enumerate(SPLITS)}
-    if not counts[TRAIN]:
-        raise DataError(f"The split `train` is empty: {counts}. Check the source's splits and data.exclude_splits.")
-    if not counts[VALIDATION] and not counts[TEST]:
-        raise DataError(
-            f"There is nothing to evaluate on: {counts}.{surveyed.groups} "
-            "Raise data.splits.validation, or add pictures."
-        )
-    return surveyed.target.check(codes, settings.missing_classes)
 
 
 def _write_features(folder: Path, surveyed: Survey, tally: Tally, shards: list[Shard]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.example import ID, IMAGE, MASK, SPLITS, TEXT, MadePicture, RawExample
+from pipeline.data.example import ID, IMAGE, MASK, SPLITS, TEST, TEXT, TRAIN, VALIDATION, MadePicture, RawExample
 from pipeline.data.imputation import MissingColumns
 from pipeline.data.number_target import Numbers
 from pipeline.data.object_target import Objects, Regions
@@ -18,7 +18,7 @@ from pipeline.data.side_columns import SideColumns
 from pipeline.data.sources import DataSource
 from pipeline.data.sources.base import shortened
 from pipeline.data.splits import UNNAMED, Splits, assign, key_of, read_split_file, unit_of
-from pipeline.data.targets import AnyClasses, MissingLabels, NoTarget, OneClass, Target
+from pipeline.data.targets import AnyClasses, MissingClasses, MissingLabels, NoTarget, OneClass, Target
 from pipeline.errors import DataError
 
 Progress = Callable[[int, int | None], None]
@@ -132,6 +132,31 @@ def assigned(surveyed: Survey, settings: Splits) -> tuple[np.ndarray, list[str]]
         )
     left_out = len(codes) - named
     return codes, [f"{settings.file} does not name {left_out} examples; they are left out."] if left_out else []
+
+
+def check(surveyed: Survey, codes: np.ndarray, missing_classes: MissingClasses) -> list[str]:
+    """Looks whether all can be learned and judged, given each example's place in SPLITS, int8 [n].
+
+    Returns:
+        Warnings.
+
+    Raises:
+        DataError: a split that is needed is empty, or a class cannot be learned.
+    """
+    require_splits(surveyed, codes)
+    return surveyed.target.check(codes, missing_classes)
+
+
+def require_splits(surveyed: Survey, codes: np.ndarray) -> None:
+    """Raises DataError where there is nothing to train or nothing to evaluate on."""
+    counts = {split: int(np.count_nonzero(codes == code)) for code, split in enumerate(SPLITS)}
+    if not counts[TRAIN]:
+        raise DataError(f"The split `train` is empty: {counts}. Check the source's splits and data.exclude_splits.")
+    if not counts[VALIDATION] and not counts[TEST]:
+        raise DataError(
+            f"There is nothing to evaluate on: {counts}.{surveyed.groups} "
+            "Raise data.splits.validation, or add pictures."
+        )
 
 
 def _size(example: RawExample) -> int:

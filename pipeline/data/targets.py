@@ -60,6 +60,10 @@ class Target(ABC):
         vars(light).update({name: array(held.typecode) for name, held in vars(self).items() if isinstance(held, array)})
         return light
 
+    def require_maskable(self) -> None:
+        """Raises ConfigError where what is not known of it cannot be told from what is not there."""
+        return
+
     def leave_out(self, index: int, number: int) -> None:
         """No longer counts one of an example's objects, for targets that count objects."""
         return

@@ -16,11 +16,12 @@ import numpy as np
 
 from pipeline import console
 from pipeline.data.example import SPLITS, RawExample
+from pipeline.data.imputation import MissingColumns
 from pipeline.data.pictures import BadPicture
 from pipeline.data.pool import in_order
 from pipeline.data.sources import DataSource
 from pipeline.data.splits import UNNAMED, Splits, assign, unit_of
-from pipeline.data.survey import assigned, survey
+from pipeline.data.survey import Survey, assigned, require_splits, survey
 from pipeline.data.targets import MissingClasses, MissingLabels
 from pipeline.diagnosis.distribution import ClassTally, distribution_findings, picture_measures, statistics
 from pipeline.diagnosis.drift import drift_findings, drifts
@@ -45,7 +46,7 @@ class Subject:
         source: where the examples come from.
         splits: how they are split.
         excluded: splits that are left out.
-        missing_classes, missing_labels, max_bad_pictures: as in DataSettings.
+        missing_classes, missing_labels, max_bad_pictures, missing_columns: as in DataSettings.
     """
 
     source: DataSource
@@ -54,6 +55,7 @@ class Subject:
     missing_classes: MissingClasses = "auto"
     missing_labels: MissingLabels = "refuse"
     max_bad_pictures: float = 0.05
+    missing_columns: MissingColumns = field(default_factory=MissingColumns)
 
 
 def subject_of(data: DataSettings) -> Subject:
@@ -65,6 +67,7 @@ def subject_of(data: DataSettings) -> Subject:
         data.missing_classes,
         data.missing_labels,
         data.max_bad_pictures,
+        data.missing_columns,
     )
 
 
@@ -174,14 +177,31 @@ def _planned(subject: Subject, findings: list[Finding]) -> np.ndarray | None:
     try:
         subject.source.check()
         with console.progress("survey") as progress:
-            surveyed = survey(subject.source, progress, missing_labels="mask")
+            surveyed = survey(subject.source, progress, "mask", subject.missing_columns)
+        if subject.missing_labels == "mask":
+            surveyed.target.require_maskable()
         codes, warnings = assigned(surveyed, subject.splits)
     except DataError as error:
         findings.append(_refused(str(error)))
         return None
     findings += [Finding("left_out", "note", warning) for warning in warnings]
     codes[np.isin(codes, [SPLITS.index(split) for split in subject.excluded])] = UNNAMED
+    findings += map(_refused, _refusals(surveyed, codes))
     return codes
+
+
+def _refusals(surveyed: Survey, codes: np.ndarray) -> Iterator[str]:
+    """What `prepare` says against splits that have been assigned. A class that one of them lacks is a finding of its
+    own (`absent_class`)."""
+    for require in (
+        lambda: require_splits(surveyed, codes),
+        lambda: surveyed.target.check(codes, "warn"),
+        lambda: surveyed.side.settle(codes),
+    ):
+        try:
+            require()
+        except DataError as error:
+            yield str(error)
 
 
 def _refused(what: str) -> Finding:

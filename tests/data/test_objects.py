@@ -18,7 +18,9 @@ from pipeline.data.objects import mask_pixels, placed
 from pipeline.data.pictures import BadPicture, StoredPicture
 from pipeline.data.prepare import prepare
 from pipeline.data.store import Store
-from pipeline.errors import DataError
+from pipeline.diagnosis import DoctorSettings
+from pipeline.diagnosis.examine import examine, subject_of
+from pipeline.errors import ConfigError, DataError
 from tests.data.planted import HEIGHT, WIDTH, filled, png, settings
 
 PICTURE = StoredPicture(b"", HEIGHT, WIDTH, 3, "kept")
@@ -138,6 +140,19 @@ def test_masks_alone(tmp_path: Path) -> None:
     examples = by_id(store)
     np.testing.assert_array_equal(pixels(examples["4"]["mask"]), filled((0, 0, 8, 10), 1))
     assert store.objects_left_out() == []
+
+
+@pytest.mark.parametrize(("content", "what"), [("everything", "objects"), ("regions", "masks")])
+def test_labels_of_parts_of_a_picture_are_not_masked(tmp_path: Path, content: str, what: str) -> None:
+    asked = settings(content, missing_labels="mask")
+    with pytest.raises(
+        ConfigError, match=f"`data.missing_labels` is mask, but the source gives {what}: .* Leave"
+    ) as told:
+        prepare(asked, tmp_path)
+    assert told.value.place == ("data", "missing_labels")
+    with pytest.raises(ConfigError, match="is mask, but the source gives"):
+        examine(subject_of(asked), DoctorSettings())
+    examine(subject_of(settings(content)), DoctorSettings())
 
 
 def test_places_are_of_the_picture_as_it_is_shown(tmp_path: Path) -> None:

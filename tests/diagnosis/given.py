@@ -76,4 +76,4 @@ def found(diagnosis: Diagnosis, kind: str) -> list[Finding]:
 
 def kinds(diagnosis: Diagnosis) -> set[str]:
     """All kinds of finding but those about splits that a test with few examples does not have."""
-    return set(diagnosis.by_kind()) - {"absent_class"}
+    return set(diagnosis.by_kind()) - {"absent_class", "refused"}

@@ -13,15 +13,17 @@ from PIL import Image
 from pipeline import cli
 from pipeline.config import load_data
 from pipeline.console import terminal
+from pipeline.data.prepare import prepare
 from pipeline.diagnosis.findings import Diagnosis, Finding
 from pipeline.diagnosis.view import as_view, summary
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError
 from pipeline.report import build_report
 from pipeline.run import Run
 from tests.diagnosis.given import encoded, picture
 from tests.report import sample
 from tests.report.test_page import Tags
 
+MISSING_AGE = "data.missing_columns.number_columns={age: {kind: constant, value: 3}}"
 DATA = "data: {source: {kind: folders, path: photos}}\n"
 
 
@@ -70,6 +72,29 @@ def test_an_error_ends_with_3_and_everything_is_written(capsys: pytest.CaptureFi
         with Image.open(Path("elsewhere/doctor", one["file"])) as kept:
             assert max(kept.size) <= 320
     assert not list(Path("elsewhere").glob(".*"))
+
+
+def test_data_without_anything_to_evaluate_on_ends_with_3(capsys: pytest.CaptureFixture[str]) -> None:
+    """As `prepare` says."""
+    splits = ["data.exclude_splits=[validation]", "data.splits.test=0"]
+    assert cli.execute(["doctor", "data", "mine.yaml", *splits, "--quiet"]) == 3
+    assert "There is nothing to evaluate on" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(DataError, match="There is nothing to evaluate on"):
+        prepare(load_data(Path("mine.yaml"), splits).data, Path("stores"))
+
+
+@pytest.mark.parametrize(("imputed", "code"), [([], 3), ([MISSING_AGE], 0)])
+def test_a_column_without_a_training_value_ends_as_prepare_does(
+    imputed: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = sorted(Path("photos").rglob("*.png"))
+    rows = [f"{file},{file.parent.name},{file.parts[1]},{7 if 'val' in file.parts else ''}" for file in files]
+    Path("list.csv").write_text("\n".join(["image,label,split,age", *rows]), encoding="utf-8")
+    source = "kind: table, path: list.csv, label_column: label, split_column: split, number_columns: [age]"
+    Path("ages.yaml").write_text(f"data: {{source: {{{source}}}}}\n", encoding="utf-8")
+    assert cli.execute(["doctor", "data", "ages.yaml", *imputed, "--quiet"]) == code
+    said = "No training example has a number in the column 'age'" in " ".join(capsys.readouterr().out.split())
+    assert said == bool(code)
 
 
 def test_settings_are_overridden(capsys: pytest.CaptureFixture[str]) -> None:
