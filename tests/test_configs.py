@@ -29,3 +29,10 @@ def test_the_line_in_flowers_that_adds_transfer_learning_is_valid() -> None:
     overrides = ["task.backbone={kind: mobilenet_v2, weights: imagenet}", "train.transfer={unfreeze_from: stride_16}"]
     assert all(override in words for override in overrides)
     assert load(ROOT / "configs" / "flowers.yaml", overrides).train.transfer is not None
+
+
+def test_detectors_are_compared_on_the_same_scenes_in_the_same_way() -> None:
+    first, second = (load(ROOT / "configs" / f"scenes_{name}.yaml") for name in ("detection", "retinanet"))
+    assert first.task != second.task
+    other = second.task.model_copy(update={"detector": first.task.detector})
+    assert second.model_copy(update={"task": other}) == first
