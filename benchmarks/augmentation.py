@@ -13,7 +13,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,11 +22,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import measure
+from benchmarks.pace import pictures_per_second
 from models.stack import tf
 
 BATCH, THREADS, SECONDS = 32, 2, 4.0
-PEER = Path(__file__).with_name("augmentation_peer.py")
-KERAS = Path(__file__).with_name("augmentation_keras.py")
+PEER, KERAS = "benchmarks.augmentation_peer", "benchmarks.augmentation_keras"
+ROOT = Path(__file__).parents[1]
 LEGACY = "TF_USE_LEGACY_KERAS"
 Rate = Callable[[], float]
 
@@ -63,12 +63,14 @@ class Peer:
 
     @classmethod
     @contextmanager
-    def started(cls, python: str, script: Path) -> Iterator[Peer]:
+    def started(cls, python: str, module: str) -> Iterator[Peer]:
         """It runs as long as the context."""
         environment = {name: value for name, value in os.environ.items() if name != LEGACY}
-        command = [python, str(script), str(THREADS)]
+        command = [python, "-m", module, str(THREADS)]
         pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, text=True, env=environment) as process:
+        with subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=nowhere, text=True, env=environment, cwd=ROOT
+        ) as process:
             try:
                 yield cls(process)
             finally:
@@ -94,14 +96,7 @@ def rate_of(batches: tf.data.Dataset) -> float:
     """Pictures per second that a dataset of batches gives, after the first ones."""
     options = tf.data.Options()
     options.threading.private_threadpool_size = THREADS
-    iterator = iter(batches.with_options(options))
-    for _ in range(4):
-        next(iterator)
-    began, count = time.perf_counter(), 0
-    while time.perf_counter() - began < SECONDS:
-        next(iterator)
-        count += BATCH
-    return count / (time.perf_counter() - began)
+    return pictures_per_second(iter(batches.with_options(options)), BATCH, SECONDS)
 
 
 # ---------------------------------------------------------------------------------------------------- in memory

@@ -1,19 +1,20 @@
 """The peer of `benchmarks.augmentation` that cannot be in its process: Keras 3's preprocessing layers in tf.data.
 
-Started as `python augmentation_keras.py THREADS` without TF_USE_LEGACY_KERAS. For each line `FOLDER SECONDS` on stdin
-it prints the pictures per second of the pictures in that folder, in memory. It imports nothing of Convoy.
+Started as `python -m benchmarks.augmentation_keras THREADS` without TF_USE_LEGACY_KERAS. For each line `FOLDER SECONDS`
+on stdin it prints the pictures per second of the pictures in that folder, in memory.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+
+from benchmarks.pace import pictures_per_second
 
 BATCH = 32
 
@@ -48,14 +49,7 @@ def batches_of(folder: Path, threads: int) -> tf.data.Dataset:
 
 def rate(folder: Path, seconds: float, threads: int) -> float:
     """Pictures per second, after the first batches."""
-    batches = iter(batches_of(folder, threads))
-    for _ in range(4):
-        next(batches)
-    began, count = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
-        next(batches)
-        count += BATCH
-    return count / (time.perf_counter() - began)
+    return pictures_per_second(iter(batches_of(folder, threads)), BATCH, seconds)
 
 
 def main() -> None:

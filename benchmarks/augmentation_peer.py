@@ -1,14 +1,13 @@
 """The peers of `benchmarks.augmentation` with worker processes: albumentations under grain and under PyTorch's
 DataLoader, in an environment of their own.
 
-Started as `python augmentation_peer.py WORKERS`. For each line `LOADER CASE FOLDER SECONDS` on stdin it prints the
-pictures per second of that case. It imports nothing of Convoy.
+Started as `python -m benchmarks.augmentation_peer WORKERS`. For each line `LOADER CASE FOLDER SECONDS` on stdin it
+prints the pictures per second of that case.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ import cv2
 import grain.python as grain
 import numpy as np
 import torch.utils.data
+
+from benchmarks.pace import pictures_per_second
 
 BATCH = 32
 
@@ -153,13 +154,7 @@ LOADERS: dict[str, Callable[[Files, Change, int], Iterator[Any]]] = {"grain": by
 def rate(loader: str, case: str, folder: Path, seconds: float, workers: int) -> float:
     """Pictures per second, after the first batches."""
     batches = LOADERS[loader](CASES[case][0](folder), change_of(case), workers)
-    for _ in range(2 * workers):
-        next(batches)
-    began, count = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
-        next(batches)
-        count += BATCH
-    return count / (time.perf_counter() - began)
+    return pictures_per_second(batches, BATCH, seconds, warm_up=2 * workers)
 
 
 def main() -> None:
