@@ -33,6 +33,16 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.asarray(shared / np.maximum(union, LEAST_SIDE**2), np.float64)
 
 
+def distinct(corners: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
+    """Places, int64 ascending, of boxes [n,4] that overlap no kept one of a higher score [n] by more than `most`."""
+    close = overlaps(corners, corners) > most
+    kept: list[int] = []
+    for place in np.argsort(-scores, kind="stable").tolist():
+        if not close[place, kept].any():
+            kept.append(place)
+    return np.sort(np.asarray(kept, np.int64))
+
+
 def areas(corners: np.ndarray) -> np.ndarray:
     """[n,4] -> [n]."""
     return np.asarray((corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1]))

@@ -44,6 +44,9 @@ class TrackSettings(Settings):
     that are partly hidden; left out, 0.1, at most `high_score`."""
     new_score: float | None = Field(default=None, ge=0, le=1)
     """The least score of a detection that begins a track; left out, 0.1 more than `high_score`, at most 0.9."""
+    duplicates: float = Field(default=1.0, gt=0, le=1)
+    """Intersection over union from which on, beyond it, two detections are one object, whatever their classes: the one
+    with the higher score stays. With 1 all stay, as the model gave them."""
     overlap: float = Field(default=0.2, gt=0, lt=1)
     """The least intersection over union of a track and a detection of a high score."""
     low_overlap: float = Field(default=0.5, gt=0, lt=1)

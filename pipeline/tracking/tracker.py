@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.tracking.association import assigned, with_looks
-from pipeline.tracking.boxes import centred, cornered, overlaps
+from pipeline.tracking.boxes import centred, cornered, distinct, overlaps
 from pipeline.tracking.settings import BYTETRACK, TrackSettings
 
 TENTATIVE, CONFIRMED, LOST = 0, 1, 2
@@ -106,7 +106,7 @@ class Tracker:
         matrix = self._camera(pixels, found.boxes)
         if matrix is not None:
             self._filter.warp(matrix)
-        found = found.where(found.scores >= self._least.low)
+        found = self._told_apart(found.where(found.scores >= self._least.low))
         looks = self._describe(pixels, found.boxes)
         partners, free = self._associated(found, looks)
         self._take(found, looks, partners)
@@ -121,6 +121,9 @@ class Tracker:
         return self._tracked()
 
     # --------------------------------------------------------------------------------------------- association
+
+    def _told_apart(self, found: Detections) -> Detections:
+        return found.where(distinct(found.boxes, found.scores, self._settings.duplicates))
 
     def _associated(self, found: Detections, looks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The detection of each track, int64 [T], -1 for none; and which detections are left, bool [D]."""

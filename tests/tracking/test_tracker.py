@@ -92,6 +92,15 @@ def test_classes_are_kept_apart_unless_asked_not_to() -> None:
     assert across.update(unsure).classes.tolist() == [8]
 
 
+def test_of_two_detections_in_one_place_the_better_one_is_an_object() -> None:
+    # Boxes of 20 x 20, 5 apart: 15 * 20 of 25 * 20 pixels are shared, an overlap of 0.6.
+    found = together(detections(box(30, 30), score=0.8, kind=8), detections(box(35, 30), score=0.9, kind=3))
+    assert Tracker(TrackSettings()).update(found).classes.tolist() == [8, 3]
+    assert Tracker(TrackSettings(duplicates=0.65)).update(found).classes.tolist() == [8, 3]
+    assert Tracker(TrackSettings(duplicates=0.55)).update(found).classes.tolist() == [3]
+    assert len(Tracker(TrackSettings()).update(together(found, found)).ids) == 4, "with 1 all stay, the same ones too"
+
+
 def test_scores_of_the_model_stand_in_for_those_that_are_left_out() -> None:
     assert TrackSettings().thresholds() == pytest.approx((0.1, 0.6, 0.7))
     assert TrackSettings().thresholds(0.85) == pytest.approx((0.1, 0.85, 0.9))
