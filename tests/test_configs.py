@@ -31,8 +31,10 @@ def test_the_line_in_flowers_that_adds_transfer_learning_is_valid() -> None:
     assert load(ROOT / "configs" / "flowers.yaml", overrides).train.transfer is not None
 
 
-def test_detectors_are_compared_on_the_same_scenes_in_the_same_way() -> None:
-    first, second = (load(ROOT / "configs" / f"scenes_{name}.yaml") for name in ("detection", "retinanet"))
+@pytest.mark.parametrize("detector", ["retinanet", "ssd"])
+def test_detectors_are_compared_on_the_same_scenes_in_the_same_way(detector: str) -> None:
+    first, second = (load(ROOT / "configs" / f"scenes_{name}.yaml") for name in ("detection", detector))
+    assert second.task.detector.kind == detector
     assert first.task != second.task
     other = second.task.model_copy(update={"detector": first.task.detector})
     assert second.model_copy(update={"task": other}) == first
