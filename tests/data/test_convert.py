@@ -17,6 +17,7 @@ from pipeline.config import load, load_for_anchors
 from pipeline.data.convert import FORMATS, _name, convert
 from pipeline.data.example import RawExample
 from pipeline.data.sources import SOURCES, DataSource, PascalVoc
+from pipeline.data.sources.recognise import recognised
 from pipeline.errors import ConfigError, DataError
 from pipeline.yaml_file import parse
 from tests.conftest import ROOT
@@ -89,6 +90,29 @@ def test_round_trip_of_all_formats(given: PascalVoc, tmp_path: Path) -> None:
         ("csv_boxes", {}, 0, 4, 4),
         ("pascal_voc", {}, 0, 4, 4),
     ]
+
+
+@pytest.mark.parametrize("first", FORMATS)
+@pytest.mark.parametrize("second", FORMATS)
+def test_classes_and_their_order_go_round(given: PascalVoc, tmp_path: Path, first: str, second: str) -> None:
+    """Also of classes without an object, and with nothing but the path to read the result by."""
+    source: DataSource = given.model_copy(update={"classes": ("wolf", "dog", "cat", "ant 2")})
+    for kind, folder in ((first, tmp_path / "first"), (second, tmp_path / "second")):
+        convert(source, kind, folder)
+        source = read(recognised(folder))
+        assert source.model_dump()["kind"] == kind
+        assert source.class_names() == ("wolf", "dog", "cat", "ant 2"), kind
+    assert_same({"1": boxes(source)["1"]}, {"1": boxes(given)["1"]}, marks=False)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_pictures_without_any_object_go_round(given: PascalVoc, tmp_path: Path, kind: str) -> None:
+    for file in (given.path / "Annotations").iterdir():
+        file.write_text(annotation())
+    convert(given, kind, tmp_path / kind)
+    source = read(recognised(tmp_path / kind))
+    assert not source.class_names()
+    assert_same(boxes(source), boxes(given), marks=True)
 
 
 def test_formats_with_marks_keep_them(given: PascalVoc, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pipeline.data.example import TEST, TRAIN, VALIDATION, RawObject
+from pipeline.data.sources.boxes import CLASSES_FILE
 
 SPLIT_FILES = {TRAIN: "train", VALIDATION: "val", TEST: "test"}
 """What formats call the splits."""
@@ -78,6 +79,12 @@ class Writer(ABC):
     @abstractmethod
     def source(self, folder: Path) -> Mapping[str, Any]:
         """The `data.source` that reads the result from where it lies in the end."""
+
+    def write_classes(self) -> None:
+        """Names the classes, if there are any, in a file beside the labels: for a format without a place for them."""
+        if self.class_names:
+            text = "".join(f"{name}\n" for name in self.class_names)
+            (self.folder / CLASSES_FILE).write_text(text, encoding="utf-8")
 
     def lacks(self, one: RawObject) -> list[str]:
         """What an object has that the format cannot say."""

@@ -1,4 +1,4 @@
-"""A CSV of boxes: `boxes.csv` and `images/`."""
+"""A CSV of boxes: `boxes.csv`, `classes.txt` and `images/`."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class CsvWriter(Writer):
     def finish(self) -> None:
         with (self.folder / FILE).open("w", encoding="utf-8", newline="") as stream:
             csv.writer(stream).writerows([COLUMNS, *self._rows])
+        self.write_classes()
 
     def source(self, folder: Path) -> Mapping[str, Any]:
         return {
             "kind": "csv_boxes",
             "path": str(folder / FILE),
             "image_root": str(folder / IMAGES),
-            "classes": list(self.class_names),
             "split_column": "split",
             "difficult_column": "difficult",
             "crowd_column": "crowd",

@@ -1,4 +1,4 @@
-"""Pascal VOC: `JPEGImages/`, `Annotations/`, and, where there are splits, `ImageSets/Main/`."""
+"""Pascal VOC: `JPEGImages/`, `Annotations/`, `classes.txt`, and, where there are splits, `ImageSets/Main/`."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class VocWriter(Writer):
 
     def finish(self) -> None:
         """Sets are written only where the source has splits; a picture without one is then for training."""
+        self.write_classes()
         if not any(split for split, _ in self._splits):
             return
         folder = self.folder / "ImageSets" / "Main"
@@ -51,7 +52,7 @@ class VocWriter(Writer):
                 (folder / f"{file}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
     def source(self, folder: Path) -> Mapping[str, Any]:
-        return {"kind": "pascal_voc", "path": str(folder), "classes": list(self.class_names)}
+        return {"kind": "pascal_voc", "path": str(folder)}
 
 
 def _add_object(root: Element, one: RawObject) -> None:

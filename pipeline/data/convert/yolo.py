@@ -35,7 +35,7 @@ class YoloWriter(Writer):
     def finish(self) -> None:
         splits = [f"{name}: {IMAGES}/{name}" for name in SPLIT_FILES.values() if name in self._splits]
         names = [f"  {number}: {json.dumps(name, ensure_ascii=False)}" for number, name in enumerate(self.class_names)]
-        text = "\n".join(["path: .", *splits, "names:", *names, ""])
+        text = "\n".join(["path: .", *splits, "names:" if names else "names: []", *names, ""])
         (self.folder / "data.yaml").write_text(text, encoding="utf-8")
 
     def source(self, folder: Path) -> Mapping[str, Any]:

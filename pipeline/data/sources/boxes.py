@@ -16,6 +16,8 @@ Box = tuple[float, float, float, float]
 Name = TypeVar("Name", bound=Hashable)
 
 PICTURES_TRIED = 100
+CLASSES_FILE = "classes.txt"
+"""The classes in index order, one a line, beside labels in a format that has no place for them."""
 
 
 class BoxSource(DataSource):
@@ -26,7 +28,8 @@ class BoxSource(DataSource):
     """
 
     classes: tuple[str, ...] = ()
-    """The classes in index order; by default those that the data names, else those that occur, sorted."""
+    """The classes in index order; by default those that the data names (Pascal VOC and a CSV in a `classes.txt` beside
+    them, one a line), else those that occur, sorted."""
     other_classes: Literal["refuse", "leave_out"] = "refuse"
     """What to do with objects of a class that is not one of these: an error, or leave them out of their pictures and
     list them. With `leave_out`, `classes` chooses some of many."""
@@ -93,6 +96,28 @@ def lines_of(file: Path) -> list[str]:
         raise DataError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}.") from error
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def listed_classes(folder: Path) -> tuple[str, ...] | None:
+    """The classes that the folder's `classes.txt` names, in its order; None where there is no such file.
+
+    Raises:
+        DataError: it cannot be read, names nothing, or a class twice.
+    """
+    file = folder / CLASSES_FILE
+    if not file.is_file():
+        return None
+    names = [name for line in lines_of(file) if (name := line.strip())]
+    if not names:
+        raise DataError(f"{file} names no class. Expected one a line, in index order; else remove the file.")
+    if twice := repeated(names):
+        raise DataError(f"{file} names {shortened(twice)} more than once. Name each class in one line.")
+    return tuple(names)
+
+
+def class_files(folder: Path) -> list[Path]:
+    """The `classes.txt` of a folder, where it has one."""
+    return [file for file in [folder / CLASSES_FILE] if file.is_file()]
 
 
 def require_pictures(files: Iterable[Any], setting: str) -> None:

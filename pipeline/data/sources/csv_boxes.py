@@ -21,7 +21,9 @@ from pipeline.data.sources.base import (
 )
 from pipeline.data.sources.boxes import (
     BoxSource,
+    class_files,
     count_of,
+    listed_classes,
     number_box,
     of_classes,
     require_pictures,
@@ -77,7 +79,11 @@ class CsvBoxes(BoxSource):
                 raise DataError(
                     f"data.source.{setting}: {self._file()} has no column {name!r}. {nearest(name, header)}"
                 )
+        self.own_classes()
         require_pictures((example.image for example in self.examples()), "image_root")
+
+    def own_classes(self) -> tuple[str, ...] | None:
+        return listed_classes(self._file().parent)
 
     def examples(self) -> Iterator[RawExample]:
         root, names = self._root(), self.chosen_classes()
@@ -91,8 +97,8 @@ class CsvBoxes(BoxSource):
             )
 
     def fingerprint(self) -> str:
-        root = self._root()
-        return fingerprint_of([self._file(), *(root / name for name in self._pictures())])
+        root, labels = self._root(), [self._file(), *class_files(self._file().parent)]
+        return fingerprint_of([*labels, *(root / name for name in self._pictures())])
 
     def warnings(self) -> list[str]:
         """Rows that name no picture."""

@@ -19,7 +19,16 @@ from xml.etree.ElementTree import Element
 
 from pipeline.data.example import TRAIN, RawExample, RawObject
 from pipeline.data.sources.base import existing_folder, files_below, fingerprint_of, is_picture, split_named, text_of
-from pipeline.data.sources.boxes import LabelFiles, count_of, lines_of, number_box, of_classes, unusable_object
+from pipeline.data.sources.boxes import (
+    LabelFiles,
+    class_files,
+    count_of,
+    lines_of,
+    listed_classes,
+    number_box,
+    of_classes,
+    unusable_object,
+)
 from pipeline.data.sources.xml_lines import place, read_xml
 from pipeline.errors import DataError
 
@@ -61,11 +70,15 @@ class PascalVoc(LabelFiles):
     """Whether objects that are marked as difficult are kept, with their mark."""
 
     def check(self) -> None:
+        self.own_classes()
         if next(self._listed(), None) is None:
             raise DataError(
                 f"data.source.path: {self._folder()} holds no Pascal VOC annotations. Expected Annotations/*.xml and "
                 "JPEGImages/, or pictures and XML files side by side."
             )
+
+    def own_classes(self) -> tuple[str, ...] | None:
+        return listed_classes(self._folder())
 
     def examples(self) -> Iterator[RawExample]:
         names = self.chosen_classes()
@@ -85,7 +98,7 @@ class PascalVoc(LabelFiles):
             )
 
     def fingerprint(self) -> str:
-        sets = [file for file, _ in self._set_files()]
+        sets = [*class_files(self._folder()), *(file for file, _ in self._set_files())]
         listed = (file for one in self._listed() for file in (one.annotation, one.picture) if file is not None)
         return fingerprint_of([*sets, *listed])
 

@@ -72,6 +72,28 @@ def test_mistakes(tmp_path: Path, header: str, rows: str, message: str) -> None:
         source(table(tmp_path, rows, header)).check()
 
 
+def test_classes_in_a_file_beside_it(tmp_path: Path) -> None:
+    """In their order, with those that no row shows; a setting goes before them, and a change makes another store."""
+    file = table(tmp_path)
+    assert source(file).class_names() is None
+    before = source(file).fingerprint()
+    (tmp_path / "classes.txt").write_text("dog\n\n tree frog \ncat\n")
+    assert source(file).class_names() == ("dog", "tree frog", "cat")
+    assert source(file, classes=("cat", "dog")).class_names() == ("cat", "dog")
+    assert source(file).fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("\n", "classes.txt names no class. Expected one a line"), ("cat\ndog\ncat\n", "names cat more than once")],
+)
+def test_a_file_of_classes_that_says_nothing_sure(tmp_path: Path, text: str, message: str) -> None:
+    file = table(tmp_path)
+    (tmp_path / "classes.txt").write_text(text)
+    with pytest.raises(DataError, match=message):
+        source(file).check()
+
+
 def test_cells_are_data_and_no_settings(tmp_path: Path) -> None:
     write(tmp_path / "~1.png")
     file = table(tmp_path, "~1.png,2,3,9,10,cat,train,0,0\n${HOME}.png,2,3,9,10,cat,train,0,0\n")
