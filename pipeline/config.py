@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 from models.settings import Settings
 from pipeline import yaml_file
 from pipeline.augment import Operation, check
-from pipeline.augment.mixing import check_groups
+from pipeline.augment.mixing import check_groups, check_source
 from pipeline.compress import CompressSettings
 from pipeline.data import several_sizes
 from pipeline.data.input import InputSettings
@@ -87,6 +87,7 @@ class Config(Settings):
     def _parts_suit_each_other(self) -> Config:
         try:
             check_groups(self.augment, self.train.batch_size // (self.train.devices.replicas or 1))
+            check_source(self.augment, self.data.source.kind, self.data.source.never_holds())
             self.task.require_suited(self.augment)
             several_sizes.check(self.task, self.input)
             several_sizes.check_learner(self.learner, self.input)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from models.stack import keras
 from pipeline import console, ownership, strategy
-from pipeline.augment.suiting import changes
+from pipeline.augment.suiting import changes, check_data
 from pipeline.compress.base import Compressed, Compression, CompressionJob
 from pipeline.compress.calibration import calibration_pictures
 from pipeline.compress.judging import Judge, held_out_batches
@@ -76,6 +76,7 @@ def prepare(config: Config, run: Run) -> None:
     with console.progress("prepare") as progress:
         store = prepare_data(config.data, folder, progress)
     task = config.task.resolve(store.info)
+    check_data(config.augment, held(store.info, task.picture))
     config.learner.check(task)
     ownership.require_same_data(run, store.path)
     left_out, place = len(store.quarantine()), run.reference(store.path)
@@ -98,6 +99,7 @@ def train(config: Config, run: Run, *, resume: bool = False) -> None:
 
     store = open_store(run)
     task = config.task.resolve(store.info)
+    check_data(config.augment, held(store.info, task.picture))
     keep_sources(config, run, task, resume=resume)
     if drawn := sampling.described(store, config.input.sampling):
         console.say(f"train: {drawn}")

@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 from pipeline.augment.mixing import check_fields
+from pipeline.cli import execute
 from pipeline.config import loads
 from pipeline.data.sampling import TargetShares, shown_classes
 from pipeline.errors import ConfigError
 from pipeline.opening import opened
+from tests.data.sources.test_yolo import yolo
 from tests.data.stores import make_store
 
 TEXT = """\
-data: {source: digits}
+data: {source: {kind: yolo, path: pets}}
 task: classification
 input:
   sampling:
@@ -48,6 +50,46 @@ def test_an_operation_that_the_data_does_not_suit(file: Path, tmp_path: Path) ->
         opened(file, [], tmp_path / "run") as job,
     ):
         check_fields(job.config.augment, ("id", "image", "label"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *(
+            "digits",
+            "{kind: pascal_voc, path: pets}",
+            "{kind: csv_boxes, path: pets.csv}",
+            "{kind: folders, path: pets}",
+        ),
+        *("{kind: coco, path: pets, masks: false}", "scenes", "scene_sequences", "{kind: tfds, name: voc/2007}"),
+    ],
+)
+def test_a_source_that_never_has_masks_is_refused_before_it_is_read(source: str) -> None:
+    text = TEXT.replace("{kind: yolo, path: pets}", source)
+    with pytest.raises(
+        ConfigError, match=r"^test\.yaml:11: `augment\.1` \(copy_paste\) needs.*gives none as it is set"
+    ):
+        loads(text, name="test.yaml")
+
+
+@pytest.mark.parametrize("source", ["{kind: coco, path: pets}", "{kind: scenes, learn: instances}"])
+def test_a_source_that_may_have_masks_is_looked_at_first(source: str) -> None:
+    assert loads(TEXT.replace("{kind: yolo, path: pets}", source)).augment[1].kind == "copy_paste"
+
+
+def test_data_without_masks_is_refused_when_it_is_prepared(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its format has a place for them; the pictures are kept, so that the mended configuration finds them prepared."""
+    yolo(tmp_path / "pets")
+    source = f"{{kind: yolo, path: {tmp_path / 'pets'}}}"
+    text = TEXT.replace("{kind: yolo, path: pets}", source).replace('"11"', "cat")
+    file.write_text(text.replace("task: classification", "task: {kind: detection, picture: {height: 64, width: 64}}"))
+    assert execute(["prepare", str(file), "--run", str(tmp_path / "run")]) == 2
+    assert (
+        "run.yaml:11: `augment.1` (copy_paste) needs the field 'masks', but the data holds" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "run" / "data.json").exists()
 
 
 def test_a_class_that_the_data_does_not_have(file: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ B = batch, H, W = picture.
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -31,6 +31,7 @@ GROUP = 4
 """Consecutive examples that are mixed with each other; the batch of a replica has to be a multiple of it."""
 LEAST_ALPHA = 0.01
 """Of a beta distribution: below it, nearly every draw is 0 or 1, and nothing is mixed."""
+REMEDY = "Use cut_mix or mosaic, or data with a mask for each object."
 QUANTILES = 4096
 """Steps in the table from which draws of a beta distribution are read."""
 
@@ -179,13 +180,25 @@ def check_groups(operations: Sequence[Augmentation], batch_size: int) -> None:
             )
 
 
-def check_fields(operations: Sequence[Augmentation], fields: Sequence[str]) -> None:
+def check_fields(operations: Sequence[Augmentation], fields: Collection[str]) -> None:
     """Raises ConfigError where examples, which hold these fields, lack what they are to be mixed by."""
     for place, operation in mixing(operations):
         if operation.needs not in (None, *fields):
             raise ConfigError(
                 f"`augment.{place}` ({operation.kind}) needs the field {operation.needs!r}, but the data holds "
-                f"{', '.join(fields)}. Use cut_mix or mosaic, or data with a mask for each object.",
+                f"{', '.join(fields)}. {REMEDY}",
+                ("augment", place),
+            )
+
+
+def check_source(operations: Sequence[Augmentation], kind: str, never_holds: Collection[str]) -> None:
+    """Raises ConfigError where the examples of a source of this kind, before any is looked at, are known to lack what
+    they are to be mixed by."""
+    for place, operation in mixing(operations):
+        if operation.needs in never_holds:
+            raise ConfigError(
+                f"`augment.{place}` ({operation.kind}) needs the field {operation.needs!r}, but the source {kind!r} "
+                f"gives none as it is set. {REMEDY}",
                 ("augment", place),
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from pipeline.augment.base import Augmentation
+from pipeline.augment.mixing import check_fields
 from pipeline.errors import ConfigError
 
 
@@ -15,6 +16,13 @@ def suited(operations: Sequence[Augmentation], fields: Collection[str]) -> tuple
         ConfigError: nothing of one is.
     """
     return tuple(_suited(place, operation, fields) for place, operation in enumerate(operations))
+
+
+def check_data(operations: Sequence[Augmentation], fields: Collection[str]) -> None:
+    """Raises ConfigError where examples that hold these fields lack what an operation needs, or nothing of one suits
+    them."""
+    check_fields(operations, fields)
+    suited(operations, fields)
 
 
 def _suited(place: int, operation: Augmentation, fields: Collection[str]) -> Augmentation:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from models.settings import Settings
-from pipeline.data.example import TEST, TRAIN, VALIDATION, RawExample
+from pipeline.data.example import MASKS, TEST, TRAIN, VALIDATION, RawExample
 from pipeline.errors import DataError, nearest
 from pipeline.locations import is_remote, location
 
@@ -93,6 +93,11 @@ class DataSource(Settings):
     def category_names(self) -> tuple[str, ...]:
         """The same of categories."""
         return ()
+
+    def never_holds(self) -> frozenset[str]:
+        """Fields that none of its examples can have as it is set, whatever is in the data. Most formats have no place
+        for masks of objects."""
+        return frozenset({MASKS})
 
     def warnings(self) -> list[str]:
         """What the user should know but need not act on, such as files that were passed over."""

@@ -98,6 +98,9 @@ class Coco(BoxSource):
             held = self._read(listed)
             require_pictures((held.folder / one["file_name"] for one in held.pictures), "pictures")
 
+    def never_holds(self) -> frozenset[str]:
+        return frozenset() if self.masks else super().never_holds()
+
     def own_classes(self) -> tuple[str, ...] | None:
         """The categories by their ids, which may have gaps; those of all files together."""
         found = {pair for listed in self._files() for pair in self._read(listed).categories.items()}

@@ -119,6 +119,9 @@ class Scenes(DrawnSource):
     def class_names(self) -> tuple[str, ...] | None:
         return CLASSES_OF[self.learn]()
 
+    def never_holds(self) -> frozenset[str]:
+        return frozenset() if self.learn == "instances" else super().never_holds()
+
     def value_names(self) -> tuple[str, ...]:
         return ("digits",) if self.learn == "count" else ()
 

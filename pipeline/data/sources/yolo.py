@@ -70,6 +70,9 @@ class Yolo(LabelFiles):
         self.own_classes()
         require_pictures((listed.picture for listed in self._listed()), "path")
 
+    def never_holds(self) -> frozenset[str]:
+        return frozenset()
+
     def own_classes(self) -> tuple[str, ...]:
         names = self._content().get("names")
         if isinstance(names, dict) and all(isinstance(number, int) and number >= 0 for number in names):
