@@ -48,7 +48,7 @@ def profile(config: Config, run: Run, seconds: float) -> Profile:
     from pipeline.measuring import measure
 
     task = config.task.resolve(store.info)
-    with console.progress("profile", unit="measurements") as progress:
+    with console.progress("profile", unit="measurement") as progress:
         return measure(stages.training_job(config, run, store, task, progress), seconds, progress)
 
 

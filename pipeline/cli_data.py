@@ -14,6 +14,7 @@ from pipeline.command import verb
 from pipeline.console import terminal
 from pipeline.errors import ConfigError
 from pipeline.opening import config_file, location, run_folder_of
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from models.preprocess import PictureFormat
@@ -105,11 +106,23 @@ def _converted(result: Converted, target: Path) -> dict[str, Any]:
 def _as_text(result: Converted, target: Path) -> str:
     from pipeline.yaml_file import dump_inline
 
-    facts = [f"{target}: {result.pictures:,} pictures with {result.objects:,} objects"]
+    facts = [f"{target}: {quantity(result.pictures, 'picture')} with {quantity(result.objects, 'object')}"]
     if result.clipped:
-        facts.append(f"{result.clipped:,} boxes reached out of their picture and were cut at its edge")
+        facts.append(
+            quantity(
+                result.clipped,
+                "box reached out of its picture and was cut at its edge",
+                "boxes reached out of their picture and were cut at its edge",
+            )
+        )
     if result.left_out:
-        facts.append(f"{len(result.left_out):,} pictures and objects were left out (all of them with --json)")
+        facts.append(
+            quantity(
+                len(result.left_out),
+                "picture or object was left out",
+                "pictures and objects were left out (all of them with --json)",
+            )
+        )
     return "\n".join([*facts, f"data: {{source: {dump_inline(dict(result.source))}}}"])
 
 
@@ -186,9 +199,9 @@ def _anchor_table(fitted: Anchors, format: PictureFormat) -> Any:
     for (width, height), share in zip(fitted.shapes.tolist(), fitted.shares.tolist(), strict=True):
         table.add_row(f"{width:.1f}", f"{height:.1f}", f"{share:.1%}")
     recall = ", ".join(f"{share:.1%} at {least}" for least, share in fitted.as_document()["recall"].items())
+    boxes = quantity(len(fitted.ious), "training box", "training boxes")
     return Group(
-        f"{len(fitted.shapes)} anchors for {len(fitted.ious):,} training boxes in pictures of {format.width} x "
-        f"{format.height} pixels",
+        f"{quantity(len(fitted.shapes), 'anchor')} for {boxes} in pictures of {format.width} x {format.height} pixels",
         table,
         f"mean IoU {fitted.mean_iou:.3f}; boxes reached with an IoU of at least: {recall}",
         "\nFor a detector with anchors, such as retinanet or ssd:\n",

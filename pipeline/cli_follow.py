@@ -13,6 +13,7 @@ from pipeline.command import verb
 from pipeline.console import terminal
 from pipeline.errors import ConfigError
 from pipeline.opening import location
+from pipeline.wording import quantity
 
 NUMBERS = 4
 
@@ -62,7 +63,7 @@ def follow(
 
     chosen = chosen_settings(settings or [], FollowSettings, "follow")
     asked = Asked(video, _box(object) if object else None, truth, draw, rate)
-    with console.progress("follow", "frames") as progress:
+    with console.progress("follow", "frame") as progress:
         outcome = followed(open_network(model), asked, chosen, output or folder_of(video), progress)
     warn_of(outcome.problems)
     terminal.answer({"model": str(model), **outcome.document}, _as_text(outcome.document))
@@ -84,7 +85,7 @@ def _as_text(document: dict[str, Any]) -> str:
     frames, lost, found = document["frames"], document["lost"], document["scores"]
     first = f", the first time in frame {lost['first']}" if lost["frames"] else ""
     lines = [
-        f"{document['video']}: {frames['count']:,} frames of {frames['width']} x {frames['height']} pixels",
+        f"{document['video']}: {quantity(frames['count'], 'frame')} of {frames['width']} x {frames['height']} pixels",
         f"lost in {lost['frames']:,} of them{first}",
     ]
     if found:

@@ -14,6 +14,7 @@ from pipeline.command import verb
 from pipeline.console import terminal
 from pipeline.errors import ConfigError
 from pipeline.opening import location
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from pipeline.data.requests.reader import Choice, RequestLog
@@ -151,8 +152,8 @@ def _import(files: list[Path], folder: Path) -> None:
     finally:
         writer.close()
     console.say(
-        f"requests: {held} pictures imported; {bad} pictures that cannot be read, and {passed_over} records without a "
-        "usable picture, were passed over"
+        f"requests: {quantity(held, 'picture')} imported; {quantity(bad, 'picture')} that cannot be read, and "
+        f"{quantity(passed_over, 'record')} without a usable picture, were passed over"
     )
 
 
@@ -175,7 +176,7 @@ def _pick(log: RequestLog, choice: Choice, to: Path, how: Any, count: int, run: 
     source = {"kind": "table", "path": str(table), "id_column": picking.ID, **picking.columns_to_fill(model.task)}
     settings = ", ".join(f"{name}: {value}" for name, value in source.items()).replace("'", "")
     todo = f"Fill in {', '.join(columns)}, and remove the rows that you leave empty. Then"
-    view = f"{len(ids)} pictures and {table}\n{todo}\n  data:\n    source: {{{settings}}}"
+    view = f"{quantity(len(ids), 'picture')} and {table}\n{todo}\n  data:\n    source: {{{settings}}}"
     terminal.answer({"pictures": len(ids), "table": str(table), "columns": columns, "source": source}, view)
 
 

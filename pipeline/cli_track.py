@@ -12,6 +12,7 @@ from pipeline import console
 from pipeline.command import verb
 from pipeline.console import terminal
 from pipeline.opening import location
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from models.settings import Settings
@@ -86,7 +87,7 @@ def track(
 
     chosen = chosen_settings(settings or [], TrackSettings, "track")
     asked = Asked(video, sequence, truth, draw, rate)
-    with console.progress("track", "frames") as progress:
+    with console.progress("track", "frame") as progress:
         outcome = tracked(open_detector(model), asked, chosen, output or folder_of(video), progress)
     warn_of(outcome.problems)
     terminal.answer({"model": str(model), **outcome.document}, _as_text(outcome.document))
@@ -121,15 +122,15 @@ def warn_of(problems: Sequence[Problem]) -> None:
     for problem in problems[:SHOWN]:
         console.warn(str(problem))
     if len(problems) > SHOWN:
-        console.warn(f"and {len(problems) - SHOWN} more problems (all of them with --json)")
+        console.warn(f"and {quantity(len(problems) - SHOWN, 'more problem')} (all of them with --json)")
 
 
 def _as_text(document: dict[str, Any]) -> str:
     frames, tracks, found = document["frames"], document["tracks"], document["scores"]
     kinds = ", ".join(f"{count} {name}" for name, count in tracks["classes"].items()) or "none"
     lines = [
-        f"{document['video']}: {frames['count']:,} frames of {frames['width']} x {frames['height']} pixels",
-        f"{tracks['count']:,} tracks, each seen in {tracks['mean_frames']:.1f} frames on average: {kinds}",
+        f"{document['video']}: {quantity(frames['count'], 'frame')} of {frames['width']} x {frames['height']} pixels",
+        f"{quantity(tracks['count'], 'track')}, each seen in {tracks['mean_frames']:.1f} frames on average: {kinds}",
     ]
     if found:
         lines.append(", ".join(f"{name} {shown(value)}" for name, value in found.items()))

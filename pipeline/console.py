@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from enum import IntEnum
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from pipeline.wording import noun
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress as RichProgress
@@ -99,8 +101,8 @@ def fail(text: str) -> None:
 
 
 @contextmanager
-def progress(description: str, unit: str = "pictures") -> Iterator[Progress]:
-    """Shows how a piece of work goes on: share done, rate, remaining time.
+def progress(description: str, unit: str = "picture") -> Iterator[Progress]:
+    """Shows how a piece of work goes on: share done, rate, remaining time. The unit is the name of one, such as `step`.
 
     Example:
         with console.progress("prepare") as tell:
@@ -137,8 +139,9 @@ class Pace:
 
 
 def describe_pace(done: int, total: int | None, unit: str, pace: Pace) -> str:
-    """Such as `120/500 pictures  60/s  0:06 left`."""
-    parts = [f"{done}/{total} {unit}" if total else f"{done} {unit}"]
+    """Such as `120/500 pictures  60/s  0:06 left`; the unit is the name of one."""
+    units = noun(total or done, unit)
+    parts = [f"{done}/{total} {units}" if total else f"{done} {units}"]
     if pace.rate is not None:
         parts.append(f"{pace.rate:.0f}/s" if pace.rate >= 10 else f"{pace.rate:.2g}/s")
     if pace.remaining is not None and pace.remaining > 0:

@@ -20,6 +20,7 @@ from pipeline.data.sources.idx import PICTURES_FILE
 from pipeline.data.sources.recognise import candidates
 from pipeline.errors import DataError
 from pipeline.inspect_table import TABLE_SUFFIXES, guess_table
+from pipeline.wording import quantity
 
 PICTURES_OPENED = 200
 FEW = 5
@@ -232,7 +233,7 @@ def _class_folders(folder: Path) -> ClassFolders:
         )
     if all(file.parent == folder for file in pictures):
         raise DataError(
-            f"{folder} holds {len(pictures)} pictures, but nothing says what is on them. "
+            f"{folder} holds {quantity(len(pictures), 'picture')}, but nothing says what is to be seen. "
             "Put them into one folder per class, or add a CSV with a column of file names and a column of labels, or "
             "boxes as Pascal VOC, COCO or YOLO."
         )
@@ -294,10 +295,12 @@ def _task(survey: Survey, path: Path) -> str:
 def _problems(survey: Survey) -> Iterator[str]:
     if survey.unreadable:
         opened = len(survey.unreadable) + len(survey.sizes)
-        yield f"{len(survey.unreadable)} of {opened} pictures cannot be opened: {shortened(survey.unreadable, 3)}."
+        of_all = f"{len(survey.unreadable)} of {quantity(opened, 'picture')}"
+        yield f"{of_all} cannot be opened: {shortened(survey.unreadable, 3)}."
     rare = [name for name, count in survey.labels.items() if count < FEW]
     if rare:
-        yield f"{len(rare)} classes have fewer than {FEW} {survey.counted}: {shortened(sorted(rare))}."
+        have = quantity(len(rare), "class has", "classes have")
+        yield f"{have} fewer than {FEW} {survey.counted}: {shortened(sorted(rare))}."
     if survey.labels and max(survey.labels.values()) > 10 * min(survey.labels.values()):
         figures = {"pictures": "macro_f1 beside accuracy", "objects": "the figures of each class beside map"}
         yield f"the classes are very unequal in size: look at {figures[survey.counted]}."
@@ -305,13 +308,18 @@ def _problems(survey: Survey) -> Iterator[str]:
     if others and survey.counted == "pictures":
         yield f"folders called {', '.join(others)} look like detection or segmentation data, not like classes."
     if survey.labels and survey.count < 10 * len(survey.labels):
-        yield f"{survey.count} pictures are few for {len(survey.labels)} classes."
+        pictures = quantity(survey.count, "picture is", "pictures are")
+        yield f"{pictures} few for {quantity(len(survey.labels), 'class', 'classes')}."
 
 
 def _absent(survey: Survey, source: DataSource) -> list[str]:
     """Classes that the data names and that no picture shows."""
     absent = [name for name in source.class_names() or () if survey.labels and name not in survey.labels]
-    return [f"{len(absent)} classes have no {survey.counted}: {shortened(absent)}."] if absent else []
+    return (
+        [f"{quantity(len(absent), 'class has', 'classes have')} no {survey.counted}: {shortened(absent)}."]
+        if absent
+        else []
+    )
 
 
 def _shared(survey: Survey, source: DataSource) -> list[str]:
@@ -319,14 +327,14 @@ def _shared(survey: Survey, source: DataSource) -> list[str]:
     if not isinstance(source, FollowedSequences) or set(survey.splits) != {None} or len(survey.groups) >= len(SPLITS):
         return []
     return [
-        f"there are only {len(survey.groups)} videos, and training, validation and test take at least one each, since "
-        "none is drawn into two of them. Add videos."
+        f"the data has only {quantity(len(survey.groups), 'video')}, and training, validation and test take at least "
+        "one each, since none is drawn into two of them. Add videos."
     ]
 
 
 def _counts(path: Path, source: DataSource, survey: Survey) -> str:
     splits = ", ".join(f"{split or 'no split'} {count:,}" for split, count in survey.splits.items())
-    return f"{path}: {survey.count:,} pictures in {FORMATS[source_kind(source)]} ({splits})."
+    return f"{path}: {quantity(survey.count, 'picture')} in {FORMATS[source_kind(source)]} ({splits})."
 
 
 def _labels(survey: Survey) -> list[str]:
@@ -334,8 +342,8 @@ def _labels(survey: Survey) -> list[str]:
         return []
     ranked = sorted(survey.labels.items(), key=lambda item: (-item[1], natural_order(item[0])))
     names = [f"{name} ({count:,})" for name, count in ranked]
-    objects = f"{sum(survey.labels.values()):,} objects of " if survey.counted == "objects" else ""
-    return [f"{objects}{len(names)} classes: {shortened(names, 12)}."]
+    objects = f"{quantity(sum(survey.labels.values()), 'object')} of " if survey.counted == "objects" else ""
+    return [f"{objects}{quantity(len(names), 'class', 'classes')}: {shortened(names, 12)}."]
 
 
 def _sizes(survey: Survey) -> str:

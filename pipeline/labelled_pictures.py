@@ -21,6 +21,7 @@ from pipeline.errors import DataError
 from pipeline.metrics.base import Arrays
 from pipeline.run import Run
 from pipeline.tasks import Task
+from pipeline.wording import quantity
 
 
 class Labelled(Protocol):
@@ -104,7 +105,7 @@ def pictures_of(place: Path, task: Task, most: int) -> list[LabelledPicture]:
         except (BadPicture, OSError) as error:
             bad.append(f"{example.id} ({error})")
     if bad:
-        console.warn(f"{len(bad)} of {len(chosen)} pictures cannot be read: {shortened(bad)}")
+        console.warn(f"{len(bad)} of {quantity(len(chosen), 'picture')} cannot be read: {shortened(bad)}")
     return found
 
 

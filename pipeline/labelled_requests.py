@@ -15,6 +15,7 @@ from pipeline.data.sources import Table
 from pipeline.drift.picking import ID, PICKED, Model, columns_to_fill
 from pipeline.errors import DataError
 from pipeline.labelled_pictures import TaskJudge, labels_of
+from pipeline.wording import quantity
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Score:
 
     def as_text(self) -> str:
         """The same for people."""
-        text = f"{self.metric} {self.value:.4f} over {self.labelled} labelled requests"
+        text = f"{self.metric} {self.value:.4f} over {quantity(self.labelled, 'labelled request')}"
         if self.is_fair:
             return text
         how = ", ".join(f"{count} {how}" for how, count in sorted(self.picked.items()) if how)

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.environment import processor
 from pipeline.predictors import Arrays, Predictor
+from pipeline.wording import quantity
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def measure_latency(predictor: Predictor, inputs: Arrays, runs: int = 30, warm_u
 
 def host() -> str:
     """The machine in one line, such as `Intel(R) Xeon(R) Processor, 2 cores, Linux x86_64`."""
-    return f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    return f"{processor()}, {quantity(os.cpu_count() or 1, 'core')}, {platform.system()} {platform.machine()}"
 
 
 def _milliseconds(predictor: Predictor, inputs: Arrays) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.console import terminal
 from pipeline.run import Run
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -80,9 +81,9 @@ def _files(document: Document) -> RenderableType:
 
 def _data_view(document: Document) -> RenderableType:
     info = document["data"].get("info", {})
-    lines = [f"{split}: {count:,} pictures" for split, count in info.get("num_examples", {}).items()]
+    lines = [f"{split}: {quantity(count, 'picture')}" for split, count in info.get("num_examples", {}).items()]
     names = info.get("class_names") or info.get("value_names") or ()
-    lines.append(f"{len(names)} classes or targets: {', '.join(names)}")
+    lines.append(f"{quantity(len(names), 'class or target', 'classes or targets')}: {', '.join(names)}")
     return "\n".join([*lines, f"left out: {document['data'].get('quarantine', 0)}"])
 
 

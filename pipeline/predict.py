@@ -18,6 +18,7 @@ from pipeline.data.sources.base import files_below, is_picture, shortened
 from pipeline.errors import DataError
 from pipeline.files import write_file
 from pipeline.views import Mirrored, Tiled, Views, Whole
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from pipeline.predictors import Predictor
@@ -127,7 +128,7 @@ def require_all(answers: Sequence[Answer]) -> None:
     """Raises DataError where a picture could not be read, after all others have been answered."""
     bad = [f"{answer.file} ({answer.error})" for answer in answers if answer.error]
     if bad:
-        raise DataError(f"{len(bad)} of {len(answers)} pictures cannot be read: {shortened(bad)}.")
+        raise DataError(f"{len(bad)} of {quantity(len(answers), 'picture')} cannot be read: {shortened(bad)}.")
 
 
 def as_table(answers: Sequence[Answer]) -> str:

@@ -40,6 +40,7 @@ from pipeline.summary import MetricSummary, Summary, TrainSummary, variant_summa
 from pipeline.tasks import Task
 from pipeline.train import TrainingJob
 from pipeline.trained import load_model, load_task
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from pipeline.learners.base import Learner
@@ -82,8 +83,8 @@ def prepare(config: Config, run: Run) -> None:
     left_out, place = len(store.quarantine()), run.reference(store.path)
     run.write_json(run.data, {"store": place, "info": asdict(store.info), "quarantine": left_out})
     counts = ", ".join(f"{count} {split}" for split, count in store.info.num_examples.items())
-    names = f"{len(task.output_names)} outputs; " if task.output_names else ""  # a tracker's have none
-    console.say(f"prepare: {counts}; {names}{left_out} pictures left out")
+    names = f"{quantity(len(task.output_names), 'output')}; " if task.output_names else ""  # a tracker's have none
+    console.say(f"prepare: {counts}; {names}{quantity(left_out, 'picture')} left out")
 
 
 # ---------------------------------------------------------------------------------------------------- train
@@ -112,11 +113,13 @@ def train(config: Config, run: Run, *, resume: bool = False) -> None:
     if config.input.service:
         console.say(f"train: {NOTICE.format(address=config.input.service)}")
     keep_samples(config, run, store, task)
-    with console.progress("train", unit="steps") as progress:
+    with console.progress("train", unit="step") as progress:
         model, result = fit(training_job(config, run, store, task, progress), resume=resume)
     keep_model(run, model, task)
     run.write_json(run.training, asdict(result))
-    console.say(f"train: {result.steps} steps in {result.seconds:.0f} s, {result.images_per_second} pictures/s")
+    console.say(
+        f"train: {quantity(result.steps, 'step')} in {result.seconds:.0f} s, {result.images_per_second} pictures/s"
+    )
 
 
 def training_job(config: Config, run: Run, store: Store, task: Task, progress: console.Progress) -> TrainingJob:
@@ -271,7 +274,7 @@ def compression_job(config: Config, run: Run) -> CompressionJob:
     ) -> None:
         from pipeline import fit
 
-        with console.progress("fine-tune", unit="steps") as progress:
+        with console.progress("fine-tune", unit="step") as progress:
             job = training_job(config, run, store, task, progress)
             again = replace(job, learner=learner or job.learner)
             fit.fine_tune(again, devices, model, epochs, learning_rate, callbacks)
@@ -310,8 +313,8 @@ def export(config: Config, run: Run) -> None:
     shown = config.compress.calibration
     divided = parts.publish_parts(task, model, run.export, lambda: calibration_pictures(shown, store, task))
     contract.write_contract(run.export, task, version, files, run.read_json(run.environment, "prepare"), divided)
-    count = len(config.export.names(files))
-    console.say(f"export: {version} and {count} TFLite files{f'; {divided}: float32 and int8' if divided else ''}")
+    count = quantity(len(config.export.names(files)), "TFLite file")
+    console.say(f"export: {version} and {count}{f'; {divided}: float32 and int8' if divided else ''}")
 
 
 def variant_files(config: Config, run: Run) -> dict[str, Path]:

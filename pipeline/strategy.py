@@ -9,6 +9,7 @@ from pydantic import Field
 from models.settings import Settings
 from models.stack import keras, tf
 from pipeline.errors import ConfigError
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ def configure(devices: Devices, seed: int) -> None:
     if not gpus:
         split_cpu(devices.replicas or 1)
     elif (devices.replicas or 1) > len(gpus):
-        raise ConfigError(f"devices.replicas is {devices.replicas}, but this machine has {len(gpus)} GPUs.")
+        raise ConfigError(f"devices.replicas is {devices.replicas}, but this machine has {quantity(len(gpus), 'GPU')}.")
     if devices.deterministic:
         tf.config.experimental.enable_op_determinism()
     # Dropout keeps its random state in variables, so that a checkpoint holds it and a resumed run draws the same.
@@ -57,8 +58,8 @@ def split_cpu(count: int) -> None:
         tf.config.set_logical_device_configuration(cpu, wanted)
     except RuntimeError as error:
         raise ConfigError(
-            f"devices.replicas is {count}, but TensorFlow already runs in this process with {len(current or [None])} "
-            "CPU devices. Start a new process with this setting."
+            f"devices.replicas is {count}, but TensorFlow already runs in this process with "
+            f"{quantity(len(current or [None]), 'CPU device')}. Start a new process with this setting."
         ) from error
 
 

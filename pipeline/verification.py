@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.errors import VerificationError
 from pipeline.metrics.base import Arrays
+from pipeline.wording import quantity
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ class ParityResult:
     def refusal(self) -> str:
         """What is wrong where it did not pass."""
         return (
-            f"{self.agreement:.1%} of {self.pictures} pictures keep their answer when they are prepared by {self.way}, "
-            f"{self.max_difference:.3g} apart at most"
+            f"{self.agreement:.1%} of {quantity(self.pictures, 'picture')} give the same answer as prepared by "
+            f"{self.way}, {self.max_difference:.3g} apart at most"
         )
 
 

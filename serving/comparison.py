@@ -12,6 +12,7 @@ from pydantic import Field
 
 from models.settings import Settings
 from pipeline.errors import DataError, ServerError, VerificationError
+from pipeline.wording import quantity
 
 Arrays = Mapping[str, np.ndarray]
 WARM_UP = 3
@@ -142,7 +143,9 @@ class Comparison:
             for name, side in sides
         ]
         apart = ", ".join(f"{name} {value:.3g}" for name, value in self.differences.items())
-        lines.append(f"{self.pictures} pictures, {self.labelled} labelled: {self.agreement:.1%} have the same answer")
+        lines.append(
+            f"{quantity(self.pictures, 'picture')}, {self.labelled} labelled: {self.agreement:.1%} have the same answer"
+        )
         lines.append(f"largest differences: {apart or 'none'}; latency {self.latency_ratio:.2f} times the stable one's")
         return "\n".join([*lines, *(f"missed: {reason}" for reason in self.missed)])
 
@@ -209,7 +212,7 @@ def compare(
         tell(number + 1)
     for name, record in (("stable", one), ("canary", other)):
         if not record.times:
-            raise DataError(f"The {name} version answers none of {len(asked)} pictures: {record.error}")
+            raise DataError(f"The {name} version answers none of {quantity(len(asked), 'picture')}: {record.error}")
     return _judged(asked, (stable[0], one), (canary[0], other), judge, limits)
 
 

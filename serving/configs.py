@@ -16,6 +16,7 @@ from google.protobuf import text_format
 
 from pipeline.errors import ConfigError
 from pipeline.files import write_file
+from pipeline.wording import quantity
 from serving.protos.server_configs import BatchingParameters, MonitoringConfig, read_text
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
@@ -121,7 +122,8 @@ def default_batching(cpus: int, latency_ms: float, picture_ms: float | None) -> 
     return batching(largest, wait, threads=cpus, queue=4 * cpus), [
         f"Defaults. {source} `convoy tune` measures and rewrites this file.",
         f"A batch of {largest} should compute in half of {latency_ms:g} ms; a request waits {wait} us for others.",
-        f"{cpus} threads, one a processor; a queue of {4 * cpus} batches, beyond which requests get UNAVAILABLE.",
+        f"{quantity(cpus, 'thread')}, one a processor; a queue of {4 * cpus} batches, beyond which requests get "
+        "UNAVAILABLE.",
     ]
 
 

@@ -5,9 +5,9 @@ This patches etils, since no server of one's own can take the place of a bucket 
 - What pictures and records are read through, `tf.io.gfile`, has `gs://` and `ram://` built in (TensorFlow 2.21). The
   address of `gs://` is compiled in (`https://www.googleapis.com/storage/v1/`) and no setting names another, so an
   emulator is reached only by a proxy that passes itself off as googleapis.com, with a certificate authority of its own.
-- `s3://` and `az://` need a plug-in that registers them with `tf.io.gfile`. An S3 server such as moto's would be reached
-  by fsspec alone, but where TensorFlow is installed etils 1.15 sends each of its schemes (gs, s3, az, hf) through
-  `tf.io.gfile`, and it knows no others, such as fsspec's `memory://`.
+- `s3://` and `az://` need a plug-in that registers them with `tf.io.gfile`. An S3 server such as moto's would be
+  reached by fsspec alone, but where TensorFlow is installed etils 1.15 sends each of its schemes (gs, s3, az, hf)
+  through `tf.io.gfile`, and it knows no others, such as fsspec's `memory://`.
 
 So `ram://` goes the way that `gs://` goes, `etils.epath` -> `tf.io.gfile` -> C++, with TensorFlow's own file system at
 the end of it; what is patched are the list of schemes, and two things that `ram://` does and no bucket does.

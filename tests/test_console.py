@@ -55,7 +55,7 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(
 ) -> None:
     clock = iter(range(0, 1000, 4))
     monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
-    with console.progress("prepare", "pictures") as tell:
+    with console.progress("prepare", "picture") as tell:
         for done in range(0, 101, 10):
             tell(done, 100, bad=2, loss=0.123456)
     lines = capsys.readouterr().err.splitlines()
@@ -73,7 +73,7 @@ def test_progress_is_silent_when_quiet(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_progress_in_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    with console.progress("train", "steps") as tell:
+    with console.progress("train", "step") as tell:
         tell(1, 4, loss=0.5)
         tell(4, 4, loss=0.25)
     shown = capsys.readouterr().err
@@ -86,10 +86,12 @@ def test_pace_counts_from_the_first_report(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
     pace = console.Pace()
     pace.update(1000, 2000)  # resumed in the middle
-    assert console.describe_pace(1000, 2000, "steps", pace) == "1000/2000 steps"
+    assert console.describe_pace(1000, 2000, "step", pace) == "1000/2000 steps"
     pace.update(1050, 2000)
     assert pace.rate == 5.0
-    assert console.describe_pace(1050, 2000, "steps", pace) == "1050/2000 steps  5/s  3:10 left"
+    assert console.describe_pace(1050, 2000, "step", pace) == "1050/2000 steps  5/s  3:10 left"
+    assert console.describe_pace(1, 1, "step", console.Pace()) == "1/1 step"
+    assert console.describe_pace(0, None, "step", console.Pace()) == "0 steps"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(6, "0:06"), (59.7, "1:00"), (750, "12:30"), (3723, "1:02:03")])

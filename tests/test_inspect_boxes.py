@@ -102,9 +102,9 @@ def test_odd_things_about_objects(tmp_path: Path) -> None:
     found = inspect(root)
     assert found.survey.labels == {"dog": 44, "cat": 1}  # neither the one without area nor that without numbers
     problems = "\n".join(found.problems)
-    assert "1 classes have fewer than 5 objects: cat" in problems
+    assert "1 class has fewer than 5 objects: cat" in problems
     assert "very unequal in size: look at the figures of each class beside map" in problems
-    assert "1 classes have no objects: masks" in problems
+    assert "1 class has no objects: masks" in problems
     assert "look like detection" not in problems
 
 
@@ -116,9 +116,9 @@ def test_videos_in_which_one_object_is_followed(tmp_path: Path) -> None:
     assert (found.task, found.survey.count, found.survey.labels) == ("single_object_tracking", 5, {"object": 4})
     assert found.as_document()["source"] == {"kind": "followed_sequences", "path": str(tmp_path)}
     assert "5 pictures in sequences in which one object is followed" in found.as_text()
-    assert any("there are only 2 videos" in problem for problem in found.problems)
+    assert any("the data has only 2 videos" in problem for problem in found.problems)
     sequence(tmp_path / "can", "1,2,13,14\n")
-    assert not any("there are only" in problem for problem in inspect(tmp_path).problems)
+    assert not any("the data has only" in problem for problem in inspect(tmp_path).problems)
     config = written(tmp_path)
     store = prepare(config.data, tmp_path / "store")
     assert sorted(store.info.num_examples.values()) == [10, 10, 10]
@@ -134,7 +134,7 @@ def test_grey_videos_are_followed_in_colour_by_their_own_splits(tmp_path: Path) 
         Image.new("L", (40, 30)).save(folder / "10.png")
     found = inspect(tmp_path)
     assert found.survey.channels == 1
-    assert not any("there are only" in problem for problem in found.problems)
+    assert not any("the data has only" in problem for problem in found.problems)
     assert written(tmp_path).task.picture.shape == (240, 120, 3)
 
 

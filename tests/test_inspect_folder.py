@@ -162,7 +162,7 @@ def test_odd_things_are_pointed_out(tmp_path: Path) -> None:
     (tmp_path / "data" / "masks" / "broken.png").write_bytes(b"no picture")
     problems = "\n".join(inspect(tmp_path / "data").problems)
     assert "1 of 42 pictures cannot be opened" in problems
-    assert "1 classes have fewer than 5 pictures: rare" in problems
+    assert "1 class has fewer than 5 pictures: rare" in problems
     assert "very unequal" in problems
     assert "images, masks look like detection or segmentation" in problems
 

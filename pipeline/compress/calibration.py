@@ -17,6 +17,7 @@ from models.settings import Settings
 from pipeline import console
 from pipeline.compress import flatbuffer
 from pipeline.data.input import Balance, choose_examples, pictures_of
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from pipeline.data.store import Store
@@ -94,8 +95,8 @@ def calibration_pictures(settings: Calibration, store: Store, task: Task) -> np.
     numbers, classes = choose_examples(store, settings.split, settings.count, settings.seed, settings.balance)
     if len(numbers) < settings.count:
         console.warn(
-            f"compress.calibration.count asks for {settings.count:,} pictures, but the split {settings.split!r} holds "
-            f"{len(numbers):,}: all of these set the ranges of quantized files."
+            f"compress.calibration.count asks for {quantity(settings.count, 'picture')}, but the split "
+            f"{settings.split!r} holds {len(numbers):,}: all of these set the ranges of quantized files."
         )
     warn_of_one_class(classes, store.info.class_names)
     return pictures_of(store, task, settings.split, numbers)

@@ -21,6 +21,7 @@ from pipeline.compress.post_training import DynamicInt8, Float16, Float32, Int8,
 from pipeline.compress.quantization_aware import Int8Qat
 from pipeline.compress.shipping import fine_tuned, job_for
 from pipeline.errors import ConfigError, ExportError
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     import tf_keras as keras
@@ -109,8 +110,8 @@ class ChannelPruned(Compression):
         named = ", ".join(makers[:SHOWN]) + (" ..." if len(makers) > SHOWN else "")
         most = math.floor(100 - 50 / len(units)) / 100  # rounded up, it would remove all of them again
         return (
-            f"A ratio of {self.ratio} removes all {len(units)} channels of {named}: nothing gets through then. "
-            f"Use a ratio below {most}, or name these layers in `keep`."
+            f"A ratio of {self.ratio} leaves none of the {quantity(len(units), 'channel')} of {named}: nothing gets "
+            f"through then. Use a ratio below {most}, or name these layers in `keep`."
         )
 
 

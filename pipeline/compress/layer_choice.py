@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError, ExportError, nearest
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     import tf_keras as keras
@@ -39,10 +40,10 @@ def chosen_layers(network: keras.Model, keep: Sequence[str], purpose: str) -> li
     chosen = [name for name in possible if name not in kept]
     if not chosen:
         raise ExportError(
-            f"There is no layer to {purpose}: of the {len(network.layers)} layers of this network, {len(possible)} are "
-            f"convolutions or dense layers that are trained, and `keep` ({', '.join(keep) or 'empty'}) leaves none of "
-            "them. Take entries out of the variant's `keep`, train the backbone too (train.phases), or leave the "
-            "variant out."
+            f"There is no layer to {purpose}: the network has {quantity(len(network.layers), 'layer')}, of which "
+            f"{len(possible)} can be chosen (convolutions and dense layers that are trained), and `keep` "
+            f"({', '.join(keep) or 'empty'}) leaves none of them. Take entries out of the variant's `keep`, train the "
+            "backbone too (train.phases), or leave the variant out."
         )
     return chosen
 

@@ -19,6 +19,7 @@ from pipeline.compress import convert
 from pipeline.compress.layer_choice import kept_layers
 from pipeline.compress.packing import PackedWeights, store_packed
 from pipeline.errors import ExportError
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from models.low_bit import LowBitWeights
@@ -70,8 +71,8 @@ def chosen_bits(network: keras.Model, keep: Sequence[str], bits: int, by_class: 
     chosen.update({name: KEPT_BITS for name in chosen if name in kept})
     if bits not in chosen.values():
         raise ExportError(
-            f"There is no layer for weights of {bits} bit{'s' if bits > 1 else ''}: the network has {len(possible)} "
-            f"convolutions and dense layers, and all of them keep eight bits, by `keep` "
+            f"There is no layer for weights of {quantity(bits, 'bit')}: the network has {len(possible)} that could "
+            f"have them, and all of them keep eight bits, by `keep` "
             f"({', '.join(keep) or 'empty'}) or as layers of their class do. Take entries out of the variant's `keep`, "
             "or leave the variant out."
         )
@@ -166,7 +167,7 @@ def require_whole_blocks(network: keras.Model, blocks: Mapping[str, int | None])
         fits = f"Blocks of {fitting} do: set the variant's `block` so" if fitting > 1 else "No block does for all"
         raise ExportError(
             f"Blocks of {next(filter(None, blocks.values()))} weights do not divide the weights of an output channel "
-            f"of {len(wrong)} layers: {listed}{' ...' if len(wrong) > 5 else ''}. "
+            f"of {quantity(len(wrong), 'layer')}: {listed}{' ...' if len(wrong) > 5 else ''}. "
             f"{fits}; or name those layers in its `keep`, or leave `block` out for one scale a channel."
         )
 

@@ -19,6 +19,7 @@ from pipeline.compress.layer_choice import FIRST, LAST, chosen_layers
 from pipeline.compress.post_training import Float16
 from pipeline.compress.shipping import Stored, job_for
 from pipeline.errors import ConfigError, ExportError
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     import tf_keras as keras
@@ -145,8 +146,8 @@ def _require_weights_left(network: keras.Model, names: Sequence[str], sparsity: 
     if empty:
         most = 1.0 - 1.0 / min(sizes.values())
         raise ConfigError(
-            f"A sparsity of {sparsity} leaves none of the {min(sizes.values())} weights of {', '.join(empty)}. "
-            f"Use {int(most * 1000) / 1000} or less, or name these layers in `keep`."
+            f"A sparsity of {sparsity} leaves none of the {quantity(min(sizes.values()), 'weight')} of "
+            f"{', '.join(empty)}. Use {int(most * 1000) / 1000} or less, or name these layers in `keep`."
         )
 
 

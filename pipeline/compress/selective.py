@@ -132,7 +132,7 @@ class Network:
         """Layer -> how far the predictions move where it alone is in int8, the worst first."""
         measure = job.distance or job.drop
         found = {}
-        with console.progress("sensitivity", unit="layers") as progress:
+        with console.progress("sensitivity", unit="layer") as progress:
             for done, layer in enumerate(self.layers, 1):
                 found[layer] = measure(self.file([other for other in self.layers if other != layer]))
                 progress(done, len(self.layers))

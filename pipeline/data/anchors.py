@@ -20,6 +20,7 @@ from models.stack import tf
 from pipeline.data import cache
 from pipeline.data.example import BOXES, CLASSES, CROWD, IMAGE, NO_OBJECT, TRAIN
 from pipeline.errors import ConfigError, DataError
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from pipeline.data.example import Example
@@ -75,8 +76,8 @@ def fit_anchors(shapes: np.ndarray, count: int, seed: int = 0) -> Anchors:
     different = len(np.unique(shapes, axis=0))
     if different < count:
         raise ConfigError(
-            f"{count} anchors were asked for, but the training boxes have {different} different shapes. Give a smaller "
-            "--count."
+            f"{count} anchors were asked for, but the training boxes have "
+            f"{quantity(different, 'shape', 'different shapes')}. Give a smaller --count."
         )
     generator = np.random.default_rng(seed)
     found = [_settled(shapes, _spread_out(shapes, count, generator)) for _ in range(REPEATS)]

@@ -24,6 +24,7 @@ from pipeline.data.targets import (
     unknown_warnings,
 )
 from pipeline.errors import DataError
+from pipeline.wording import quantity
 
 MOST_STRATA = 10
 LEAST_IN_STRATUM = 10
@@ -50,7 +51,7 @@ class Numbers(Target):
     def collect(self, example: RawExample) -> None:
         values = example.value
         if values is None or len(values) != len(self._names):
-            raise DataError(f"{example.where}: expected {len(self._names)} numbers, got {values}.")
+            raise DataError(f"{example.where}: expected {quantity(len(self._names), 'number')}, got {values}.")
         if not all(abs(value) <= LARGEST or (np.isnan(value) and not self._refuses) for value in values):
             self._bad.append(f"{example.where} ({', '.join(map(str, values))})")
         self._values.extend(values)
@@ -83,7 +84,8 @@ class Numbers(Target):
             return
         advice = REFUSED if self._refuses else "Correct the cells; leave those empty that are not known."
         raise DataError(
-            f"{len(self._bad)} examples have a target that is not a finite number: {shortened(self._bad)}. {advice}"
+            f"{quantity(len(self._bad), 'example has', 'examples have')} a target that is not a finite number: "
+            f"{shortened(self._bad)}. {advice}"
         )
 
     def encode(self, example: RawExample) -> dict[str, list[int] | np.ndarray]:

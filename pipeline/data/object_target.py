@@ -27,6 +27,7 @@ from pipeline.data.example import (
 from pipeline.data.splits import UNNAMED
 from pipeline.data.targets import UNKNOWN, AnyClasses, MissingClasses, NoTarget, members
 from pipeline.errors import ConfigError, DataError
+from pipeline.wording import quantity
 
 NOT_MASKED = (
     "`data.missing_labels` is mask, but the source gives {}: {}. Leave data.missing_labels out; mask is for classes "
@@ -88,7 +89,9 @@ class Objects(AnyClasses):
         if raw.points is None:
             return
         if self._num_points and len(raw.points) != self._num_points:
-            raise DataError(f"{where}: {len(raw.points)} key points, but other objects have {self._num_points}.")
+            raise DataError(
+                f"{where}: {quantity(len(raw.points), 'key point')}, but other objects have {self._num_points}."
+            )
         self._num_points = len(raw.points)
 
     @cached_property

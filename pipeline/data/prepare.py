@@ -38,6 +38,7 @@ from pipeline.data.writing import write_pictures
 from pipeline.errors import DataError
 from pipeline.files import new_folder, storage_errors
 from pipeline.locations import Location, is_remote, text_stream
+from pipeline.wording import quantity
 
 FORMAT = 1
 """Counted up whenever the same settings would give another store, so that old ones are not reused."""
@@ -186,7 +187,8 @@ def _left_out(tally: Tally) -> list[str]:
     if not tally.objects_left_out:
         return []
     reasons = [f"{one.where} ({one.reason})" for one in tally.objects_left_out]
-    return [f"{len(reasons)} objects were left out, see {OBJECTS_LEFT_OUT}: {shortened(reasons)}."]
+    left_out = quantity(len(reasons), "object was", "objects were")
+    return [f"{left_out} left out, see {OBJECTS_LEFT_OUT}: {shortened(reasons)}."]
 
 
 def _write_rejected(file: Path, rejected: list[Rejected]) -> None:

@@ -31,6 +31,7 @@ from pipeline.data.fitting import fit_example, fit_marks, is_marked
 from pipeline.data.order import INDEX, RECORD
 from pipeline.data.sampling import Sampling
 from pipeline.errors import DataError
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -155,7 +156,7 @@ def shards_of_host(store: Store, context: tf.distribute.InputContext | None) -> 
         return slice(None)
     if count < context.num_input_pipelines:
         raise DataError(
-            f"{context.num_input_pipelines} hosts cannot share {count} shard files of the training split. "
+            f"{context.num_input_pipelines} hosts cannot share {quantity(count, 'shard file')} of the training split. "
             "Prepare the data again with smaller shards, or keep it in memory (`input.cache=encoded`)."
         )
     return slice(context.input_pipeline_id, None, context.num_input_pipelines)

@@ -24,6 +24,7 @@ from pipeline.data import cache
 from pipeline.data.example import CLASSES, LABEL, LABELS, TRAIN
 from pipeline.data.order import EachOnce, Pass, Resampled
 from pipeline.errors import ConfigError, nearest
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from pipeline.data.example import Example
@@ -294,8 +295,8 @@ def described(store: Store, sampling: Sampling) -> str | None:
     shares = ", ".join(f"{shown.class_names[k]} {before[k]:.1%} -> {after[k]:.1%}" for k in listed)
     more = f" (the {MOST_LISTED // 2} largest and smallest of {len(places)})" if len(places) > MOST_LISTED else ""
     return (
-        f"{round(factors.sum())} examples a pass instead of {shown.num_examples}, each {factors.min():.2f} to "
-        f"{factors.max():.2f} times; share of the pictures that show a class: {shares}{more}"
+        f"{quantity(round(factors.sum()), 'example')} a pass instead of {shown.num_examples}, each "
+        f"{factors.min():.2f} to {factors.max():.2f} times; share of the pictures that show a class: {shares}{more}"
     )
 
 

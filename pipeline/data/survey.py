@@ -20,6 +20,7 @@ from pipeline.data.sources.base import shortened
 from pipeline.data.splits import UNNAMED, Splits, assign, key_of, read_split_file, unit_of
 from pipeline.data.targets import AnyClasses, MissingClasses, MissingLabels, NoTarget, OneClass, Target
 from pipeline.errors import DataError
+from pipeline.wording import quantity
 
 Progress = Callable[[int, int | None], None]
 """Called with how many examples are done, and of how many where that is known."""
@@ -58,7 +59,7 @@ class Survey:
         """A word about units where they are groups; empty where every example stands for itself."""
         count = len(np.unique(self.units))
         grouped = count < len(self.units)
-        return f" They are of {count} groups, none of which is drawn into two splits." if grouped else ""
+        return f" They are of {quantity(count, 'group')}, none of which is drawn into two splits." if grouped else ""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -124,14 +125,15 @@ def assigned(surveyed: Survey, settings: Splits) -> tuple[np.ndarray, list[str]]
         return assign(settings, surveyed.given, surveyed.units, surveyed.strata), []
     listed = read_split_file(settings.file)
     codes = np.array([listed.get(key, UNNAMED) for key in surveyed.keys.tolist()], np.int8)
-    named = np.count_nonzero(codes != UNNAMED)
+    named = int(np.count_nonzero(codes != UNNAMED))
     if named < len(listed):
         raise DataError(
-            f"{settings.file} names {len(listed)} examples, but the source holds only {named} of them. "
+            f"{settings.file} names {quantity(len(listed), 'example')}, but the source holds only {named} of them. "
             "Use the split file of this data, with ids as in a store's splits.csv."
         )
     left_out = len(codes) - named
-    return codes, [f"{settings.file} does not name {left_out} examples; they are left out."] if left_out else []
+    lacking = quantity(left_out, "example; it is", "examples; they are")
+    return codes, [f"{settings.file} does not name {lacking} left out."] if left_out else []
 
 
 def check(surveyed: Survey, codes: np.ndarray, missing_classes: MissingClasses) -> list[str]:
@@ -178,6 +180,6 @@ def _require_unique(keys: np.ndarray, examples: Iterable[RawExample]) -> None:
     ids = Counter(example.id for example in examples if key_of(example.id) in repeated)
     if twice := [identity for identity, count in ids.items() if count > 1]:
         raise DataError(
-            f"{len(twice)} examples occur more than once: {shortened(twice)}. Remove the repeats, or, in a table, "
-            "set data.source.id_column to a column that names each row."
+            f"{quantity(len(twice), 'example occurs', 'examples occur')} more than once: {shortened(twice)}. "
+            "Remove the repeats, or, in a table, set data.source.id_column to a column that names each row."
         )

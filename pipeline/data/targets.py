@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.data.example import LABEL, LABELS, LABELS_UNKNOWN, SPLITS, TRAIN, RawExample
 from pipeline.data.sources.base import natural_order, shortened
 from pipeline.errors import DataError, nearest
+from pipeline.wording import quantity
 
 MissingClasses = Literal["auto", "refuse", "warn"]
 MissingLabels = Literal["refuse", "mask"]
@@ -212,7 +213,7 @@ class OneClass(ClassTarget):
         if len(shown) < 2:
             names = [self.class_names()[index] for index in shown]
             raise DataError(
-                f"The training pictures show {len(shown)} class{'' if len(shown) == 1 else 'es'} ({shortened(names)}), "
+                f"The training pictures show {quantity(len(shown), 'class', 'classes')} ({shortened(names)}), "
                 "expected at least 2. Add pictures of another class, or point data.source.path one folder higher."
             )
         return [*self._answer_to_absent(codes, refuse=missing != "warn"), *unknown_warnings(self.unknown(), codes)]

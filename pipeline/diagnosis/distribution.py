@@ -17,6 +17,7 @@ from pipeline.data.targets import MissingClasses, members
 from pipeline.diagnosis.facts import Collected
 from pipeline.diagnosis.findings import Finding, Severity
 from pipeline.diagnosis.settings import DoctorSettings
+from pipeline.wording import quantity
 
 QUANTILES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "largest": 1.0}
 NAMED = 8
@@ -155,5 +156,5 @@ def _spreads(collected: Collected, chosen: np.ndarray) -> dict[str, dict[str, fl
 
 
 def _named(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more classes" if len(names) > NAMED else ""
+    more = f" and {quantity(len(names) - NAMED, 'more class', 'more classes')}" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

@@ -13,6 +13,7 @@ from pipeline.diagnosis.facts import ORIENTATIONS, Collected
 from pipeline.diagnosis.findings import Finding, Number
 from pipeline.diagnosis.pairs import MOST_PAIRS, Alike, alike
 from pipeline.diagnosis.settings import DoctorSettings
+from pipeline.wording import quantity
 
 KEEP_TOGETHER = "Keep one of them, or put all of them into one split (a split column, folders, or data.splits.file)."
 LEAKAGE = f"{KEEP_TOGETHER} Where it is meant, set doctor.allow_leakage=true."
@@ -191,7 +192,7 @@ def _too_small(collected: Collected, settings: DoctorSettings) -> Iterator[Findi
         yield Finding(
             kind="not_compared",
             severity="note",
-            what=f"{count:,} pictures have a side below {settings.smallest_compared} pixels: among them only identical "
-            "ones were looked for, not near-duplicates",
+            what=f"{quantity(count, 'picture has', 'pictures have')} a side below "
+            f"{settings.smallest_compared} pixels: so small, only identical ones were looked for, not near-duplicates",
             fix="To compare them all the same, lower doctor.smallest_compared.",
         )

@@ -17,6 +17,7 @@ from pipeline.data.targets import ADVICE, MissingLabels
 from pipeline.diagnosis.findings import Finding, Severity
 from pipeline.diagnosis.settings import DoctorSettings
 from pipeline.errors import nearest
+from pipeline.wording import quantity
 
 TARGETS: dict[str, Severity] = {
     "label": "error",
@@ -117,7 +118,7 @@ class LabelCheck:
         """What shows when all examples are known: missing labels, class names that are nearly the same, outliers."""
         for name, count in self._held.items():
             for identity, where in self._missing[name]:
-                what = f"no {name}, but {count:,} other examples have one"
+                what = f"no {name}, but {quantity(count, 'other example has', 'other examples have')} one"
                 yield Finding("missing_label", TARGETS[name], what, where, ADVICE, (identity,))
         yield from self._similar_names()
         yield from self._outliers(settings)

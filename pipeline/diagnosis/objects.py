@@ -16,6 +16,7 @@ from pipeline.diagnosis.facts import PictureFacts
 from pipeline.diagnosis.findings import Finding, Severity
 from pipeline.diagnosis.labels import unknown_class
 from pipeline.diagnosis.settings import DoctorSettings
+from pipeline.wording import quantity
 
 Box = tuple[float, float, float, float]
 
@@ -114,9 +115,8 @@ def mask_findings(example: RawExample, facts: PictureFacts, class_names: Collect
     if not values:
         yield _whole(example, "empty_mask", "warning", "no pixel of the mask counts", "Draw it or remove the picture.")
     if class_names is not None and (extra := [value for value in values if value >= len(class_names)]):
-        what = (
-            f"the mask holds {_listed(extra)}, but there are {len(class_names)} classes (0 to {len(class_names) - 1})"
-        )
+        named = quantity(len(class_names), "class", "classes")
+        what = f"the mask holds {_listed(extra)}, but the data has {named} (0 to {len(class_names) - 1})"
         fix = f"Correct the mask, name the classes, or write {IGNORED} where a pixel does not count."
         yield _whole(example, "mask_value_without_class", "error", what, fix)
 

@@ -11,6 +11,7 @@ from pipeline.data.pictures import BadPicture
 from pipeline.diagnosis.facts import PictureFacts
 from pipeline.diagnosis.findings import Finding
 from pipeline.diagnosis.settings import DoctorSettings
+from pipeline.wording import quantity
 
 SAME_FORMAT = {"MPO": "JPEG"}
 """Pillow's name of a format -> the one whose file names it shares."""
@@ -46,7 +47,8 @@ def too_many_unusable(count: int, total: int, limit: float) -> Iterator[Finding]
         yield Finding(
             kind="too_many_unusable",
             severity="error",
-            what=f"{count} of {total} pictures cannot be used; data.max_bad_pictures={limit:g} allows fewer",
+            what=f"{count:,} of {quantity(total, 'picture')} cannot be used; "
+            f"data.max_bad_pictures={limit:g} allows fewer",
             fix="Repair or remove them, or raise data.max_bad_pictures.",
             numbers={"unusable": count, "pictures": total},
         )

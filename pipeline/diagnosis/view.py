@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.diagnosis.findings import Diagnosis, Finding, Severity, title
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -31,11 +32,11 @@ def summary(diagnosis: Diagnosis) -> str:
     """Such as `500 pictures: 1 error, 2 warnings, no note`."""
     pictures = sum(diagnosis.statistics["pictures"].values())
     counted = ", ".join(_counted(count, severity) for severity, count in diagnosis.counts().items())
-    return f"{pictures:,} pictures: {counted}"
+    return f"{quantity(pictures, 'picture')}: {counted}"
 
 
 def _counted(count: int, noun: str) -> str:
-    return f"{count or 'no'} {noun}{'' if count in (0, 1) else 's'}"
+    return quantity(count, noun) if count else f"no {noun}"
 
 
 def _kind(kind: str, findings: Sequence[Finding], rows: int) -> Iterator[RenderableType]:

@@ -31,6 +31,7 @@ from pipeline.predict import in_words
 from pipeline.run import Run
 from pipeline.tasks import Task
 from pipeline.trained import load_model, load_task
+from pipeline.wording import quantity
 
 Samples = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -88,7 +89,7 @@ class Production:
         with console.progress("requests") as progress:
             looked = reference.training.looker.look(_files(pictures, shown), progress, total)
         if not len(looked):
-            raise DataError(f"None of {len(shown)} pictures of the log can be decoded.")
+            raise DataError(f"None of {quantity(len(shown), 'picture')} of the log can be decoded.")
         usable, digests = zip(*(shown[place] for place in looked.usable), strict=True)
         translation = Translation(reference.task, reference.held_out.predictions)
         predictions = (translation.predictions(picture) for picture in usable)

@@ -29,6 +29,7 @@ from pipeline.predict import in_words
 from pipeline.run import Run
 from pipeline.tasks import Task
 from pipeline.trained import load_model, load_task
+from pipeline.wording import quantity
 
 Pick = Literal["random", "unsure", "far"]
 TABLE = "requests.csv"
@@ -151,6 +152,6 @@ def _furthest(log: RequestLog, ids: Sequence[str], count: int, model: Model) -> 
     with console.progress("requests") as progress:
         looked = training.looker.look(files(), progress, len(ids))
     if not len(looked):
-        raise DataError(f"None of {len(names)} pictures of the log can be decoded.")
+        raise DataError(f"None of {quantity(len(names), 'picture')} of the log can be decoded.")
     far = novelty(training.looked.features, looked.features)
     return [names[looked.usable[place]] for place in np.argsort(-far, kind="stable")[:count]]

@@ -13,6 +13,7 @@ from pipeline.drift.features import Separation
 from pipeline.drift.settings import DriftSettings
 from pipeline.drift.statistics import EXPECTED, MOST_BINS, requests_needed
 from pipeline.errors import VerificationError
+from pipeline.wording import quantity
 
 LEAST_AGREEMENT = 0.9
 """Below which the server seems to serve another model than the Run's."""
@@ -101,8 +102,9 @@ class DriftReport:
             return []
         worst = max(few, key=lambda one: one.by_chance)
         return [
-            f"{len(few)} measures say nothing: of {worst.count} requests beside {worst.reference_count} pictures, "
-            f"{worst.measure} could have a PSI of {worst.by_chance:.2f} by chance alone. {self._more(worst)}"
+            f"{quantity(len(few), 'measure says', 'measures say')} nothing: of "
+            f"{quantity(worst.count, 'request')} beside {quantity(worst.reference_count, 'picture')}, {worst.measure} "
+            f"could have a PSI of {worst.by_chance:.2f} by chance alone. {self._more(worst)}"
         ]
 
     def _more(self, one: Measured) -> str:
@@ -117,8 +119,9 @@ class DriftReport:
 
     def _rare(self) -> list[str]:
         return [
-            f"{one.measure} says little: of {one.count} requests beside {one.reference_count} pictures only "
-            f"{one.told_apart:.0%} name classes that are frequent enough to be told apart. The total variation is "
+            f"{one.measure} says little: of {quantity(one.count, 'request')} beside "
+            f"{quantity(one.reference_count, 'picture')} only {one.told_apart:.0%} name classes "
+            "that are frequent enough to be told apart. The total variation is "
             f"{one.distance:.2f}, p = {one.p_value:.2g}."
             for one in self.measured
             if one.verdict == "too few" and not one.is_told_apart

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.data.requests.reader import as_time
 from pipeline.drift.compare import Measured
 from pipeline.drift.report import DriftReport
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,7 +30,7 @@ def summary(report: DriftReport) -> str:
     period = f"from {as_time(report.first)} to {as_time(report.last)}"
     versions = ", ".join(f"{version}" for version in sorted(report.versions))
     came = "; ".join(report.missed) or "all limits are kept"
-    return f"{report.looked_at:,} of {report.logged:,} pictures, {period}, version {versions}: {came}"
+    return f"{report.looked_at:,} of {quantity(report.logged, 'picture')}, {period}, version {versions}: {came}"
 
 
 def _table(report: DriftReport) -> Table:

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.report import numbers
 from pipeline.sweep.rows import Row
 from pipeline.sweep.settings import SweepLimits
+from pipeline.wording import quantity
 
 LEAST_DROP = 1e-3
 """What an excess is measured by where a limit is smaller, 0 for one."""
@@ -129,15 +130,17 @@ PICKS: dict[str, Callable[[Sequence[Row], Bounds], Pick]] = {
 
 
 def _facts(row: Row, bounds: Bounds) -> str:
-    kernels = f", {sum(row.slow_operators.values())} operators without fast kernel" if row.slow_operators else ""
+    kernels = (
+        f", {quantity(sum(row.slow_operators.values()), 'operator')} without fast kernel" if row.slow_operators else ""
+    )
     return (
         f"{bounds.size_words(row)}, drop {numbers.drop(row.drop, bounds.metric)}, {row.latency_ms or 0:.3g} ms, "
-        f"{row.float_ops} float operators{kernels}"
+        f"{quantity(row.float_ops or 0, 'float operator')}{kernels}"
     )
 
 
 def _count(rows: Sequence[Row]) -> str:
-    return f"{len(rows)} variant{'' if len(rows) == 1 else 's'}"
+    return quantity(len(rows), "variant")
 
 
 def _beats(one: Row, other: Row, bounds: Bounds) -> bool:

@@ -19,6 +19,7 @@ from models.settings import Settings
 from pipeline.data.example import DataInfo, Example
 from pipeline.errors import ConfigError, DataError
 from pipeline.metrics.base import Evaluator
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -333,6 +334,6 @@ def require_one_each(setting: str, values: Sequence[Any], names: Sequence[str]) 
     """Raises DataError where a setting that has one entry for each of the data's names has more or fewer."""
     if len(values) != len(names):
         raise DataError(
-            f"task.{setting} has {len(values)} entries, but the data holds {len(names)}: {', '.join(names)}. "
-            f"Give one for each, in this order, or leave task.{setting} out."
+            f"task.{setting} has {quantity(len(values), 'entry', 'entries')}, but the data holds {len(names)}: "
+            f"{', '.join(names)}. Give one for each, in this order, or leave task.{setting} out."
         )

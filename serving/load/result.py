@@ -15,6 +15,7 @@ from pydantic import Field
 
 from models.settings import Settings
 from pipeline.errors import VerificationError
+from pipeline.wording import quantity
 from serving.load.generator import NOT_SENT, Recording
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
@@ -167,7 +168,7 @@ class LoadResult:
         pictures = f" ({self.rows * self.throughput:.1f} pictures/s)" if self.rows > 1 else ""
         lines = [
             f"{self.server}: {self.offered}",
-            f"{self.requests} requests in {self.duration:.1f} s: {offered}{pictures}",
+            f"{quantity(self.requests, 'request')} in {self.duration:.1f} s: {offered}{pictures}",
             f"latency, ms:       {_shown(self.latencies)}",
             f"from sending, ms:  {_shown(np.sort(1000 * self.recording.service[self.recording.ok]))}",
             f"errors: {self._errors_in_words()}",

@@ -66,7 +66,7 @@ def load(
             calls = [await client.prepared(one) for one in inputs]
             generator = Generator(client, settings.timeout, settings.most_in_flight)
             await generator.warm_up(calls)
-            with console.progress("load", "requests") as progress:
+            with console.progress("load", "request") as progress:
                 recording = await generator.run(calls, due, progress)
             server = f"{client.address}, {client.target}"
             return LoadResult(server, f"{profile}, {arrivals}", profile.seconds, rows_of(inputs[0]), recording)

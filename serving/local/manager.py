@@ -17,6 +17,7 @@ from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
 from pipeline import console
+from pipeline.wording import quantity
 from serving.errors import ServingError
 from serving.local import versions
 from serving.local.inference import Setting
@@ -240,7 +241,7 @@ class Manager:
             error = _as_serving_error(raised)
             console.warn(
                 f"Loading servable: {{name: {version.model} version: {version.number}}} failed: {error} "
-                f"({left} more attempts, {self._options.load_retry_seconds:g} s apart)"
+                f"({quantity(left, 'more attempt')}, {self._options.load_retry_seconds:g} s apart)"
             )
             return error
         console.say(f"{version} is AVAILABLE after {time.perf_counter() - begun:.2f} s")

@@ -10,6 +10,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from models.stack import tf
 from pipeline import console
+from pipeline.wording import quantity
 from serving.errors import ServingError
 from serving.local import examples, inference
 from serving.local.inference import Setting
@@ -38,7 +39,7 @@ def warm_up(setting: Setting, folder: str) -> None:
         _observe(setting, folder, f"{error.code.name}: {error.message}", begun)
         raise
     _observe(setting, folder, "OK", begun)
-    console.detail(f"{folder}: {count} warm-up requests in {time.perf_counter() - begun:.2f} s")
+    console.detail(f"{folder}: {quantity(count, 'warm-up request')} in {time.perf_counter() - begun:.2f} s")
 
 
 def _observe(setting: Setting, folder: str, status: str, begun: float) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.errors import DataError
+from pipeline.wording import quantity
 from serving.remote.messages import message
 
 STRING = "bytes"
@@ -125,5 +126,5 @@ def _filled(values: np.ndarray, shape: list[int]) -> np.ndarray:
     if not len(values) and size:
         values = np.zeros(size, values.dtype) if values.dtype != object else np.full(size, b"", object)
     if len(values) != size:
-        raise DataError(f"The server's answer holds {len(values)} values for the shape {shape}.")
+        raise DataError(f"The server's answer holds {quantity(len(values), 'value')} for the shape {shape}.")
     return values.reshape(shape)

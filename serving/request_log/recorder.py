@@ -20,6 +20,7 @@ from pipeline import console
 from pipeline.data.pictures import BadPicture
 from pipeline.data.requests.picture import LoggedPicture
 from pipeline.errors import ConvoyError
+from pipeline.wording import quantity
 from serving.request_log.pictures import NoPictureError, pictures_of
 
 TEND_SECONDS = 1.0
@@ -214,7 +215,8 @@ class Recorder:
         if dropped and time.monotonic() - self._reminded >= REMIND_SECONDS:
             self._reminded = time.monotonic()
             console.warn(
-                f"request log: {dropped} requests were dropped so far, since they came faster than they are written"
+                f"request log: {quantity(dropped, 'request was', 'requests were')} dropped so far, since "
+                "more come than can be written"
             )
 
     def _forget(self, outcome: str) -> None:

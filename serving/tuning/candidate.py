@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.wording import quantity
 from serving import configs
 from serving.local.settings import ServerOptions
 
@@ -62,7 +63,7 @@ class Candidate:
         ]
 
     def __str__(self) -> str:
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        threads = quantity(self.threads, "thread")
         return f"batches of {self.batch}, {self.wait_micros} us, {threads}"
 
 

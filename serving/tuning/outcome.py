@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.errors import VerificationError
 from pipeline.files import write_file
+from pipeline.wording import quantity
 from serving import configs
 from serving.tuning.candidate import Candidate, Costs
 from serving.tuning.search import Finding
@@ -126,7 +127,7 @@ class TuneOutcome:
         notes.insert(3, f"Measured on convoy serve {served}, which it needs in use as well.")
         few = self.winner.best.requests if self.winner.best else 0
         if few < 1 / (1 - 0.99):
-            notes.insert(3, f"p99 is the slowest of {few} requests: give more --minutes to know it better.")
+            notes.insert(3, f"p99 is the slowest of {quantity(few, 'request')}: give more --minutes to know it better.")
         return notes
 
     def as_document(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline import console
+from pipeline.wording import quantity
 from serving.tuning.bench import Servers, Trial
 from serving.tuning.candidate import Candidate, Costs, Space
 
@@ -168,7 +169,8 @@ class Search:
         chosen = candidates[: max(int(seconds / least), FINALISTS)]
         each = seconds / len(chosen) - self._start_seconds
         console.say(
-            f"tune: {round.name}: {len(chosen)} of {len(candidates)} candidates, about {max(each, 0):.0f} s each"
+            f"tune: {round.name}: {len(chosen)} of {quantity(len(candidates), 'candidate')}, about "
+            f"{max(each, 0):.0f} s each"
         )
         found: list[Finding] = []
         for candidate in chosen:
@@ -262,4 +264,4 @@ def in_words(finding: Finding) -> str:
         return f"no rate keeps the latency; p99 {finding.closest.p99_ms:.1f} ms at {finding.closest.rate:.3g}/s"
     trial = finding.best
     limit = "" if trial.kept_up else "; the generator could not keep up"
-    return f"{trial.rate:.4g}/s (p99 {trial.p99_ms:.1f} ms of {trial.requests} requests{limit})"
+    return f"{trial.rate:.4g}/s (p99 {trial.p99_ms:.1f} ms of {quantity(trial.requests, 'request')}{limit})"

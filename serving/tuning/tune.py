@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from pipeline import console
+from pipeline.wording import quantity
 from serving import configs
 from serving.load.run import Requests
 from serving.tuning.bench import Bench, Servers, processes
@@ -29,8 +30,8 @@ def tune(place: TuningPlace, requests: Callable[[int], Requests], conditions: Co
     here = len(os.sched_getaffinity(0))
     if conditions.cpus != here:
         console.warn(
-            f"servers have {conditions.cpus} processors, this machine gives {here}: what is measured here may not hold "
-            "there. Tune on a machine like theirs."
+            f"servers have {quantity(conditions.cpus, 'processor')}, this machine gives {here}: what is measured "
+            "here may not hold there. Tune on a machine like theirs."
         )
     scheme = "grpc" if conditions.over == "grpc" else "http"
     servers = processes(place.base_path, place.version, place.name, scheme)

@@ -251,7 +251,7 @@ def test_without_epochs_the_file_is_the_pruned_network(classifier_job, pictures,
 
 
 def test_a_ratio_that_removes_everything(classifier_job) -> None:
-    with pytest.raises(ConfigError, match=r"0.97 removes all 8 channels of stage_.*below 0.93,.*`keep`"):
+    with pytest.raises(ConfigError, match=r"0.97 leaves none of the 8 channels of stage_.*below 0.93,.*`keep`"):
         ChannelPruned(ratio=0.97).convert(classifier_job)
     trunk = classifier_job.trunk()
     with pytest.raises(ConfigError):

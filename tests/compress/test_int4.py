@@ -211,7 +211,7 @@ def test_where_no_block_divides_all_none_is_proposed() -> None:
     image = keras.Input((4, 4, 3), name="image")
     x = keras.layers.Conv2D(4, 1, name="three")(image)
     network = keras.Model(image, keras.layers.Conv2D(2, 1, name="four")(x))
-    with pytest.raises(ExportError, match=r"of 1 layers: three \(3\)\. No block does for all; or name those layers"):
+    with pytest.raises(ExportError, match=r"of 1 layer: three \(3\)\. No block does for all; or name those layers"):
         require_whole_blocks(network, {"three": 2, "four": 2})
 
 

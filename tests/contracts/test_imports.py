@@ -13,7 +13,10 @@ from tests.conftest import ROOT
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("models",),
-    ("pipeline.errors", "pipeline.console", "pipeline.files", "pipeline.locations", "pipeline.mirror", "pipeline.run"),
+    (
+        *("pipeline.errors", "pipeline.wording", "pipeline.console", "pipeline.files", "pipeline.locations"),
+        *("pipeline.mirror", "pipeline.run"),
+    ),
     ("pipeline.data", "pipeline.augment", "pipeline.metrics", "pipeline.pictures_kept", "pipeline.drawing"),
     ("pipeline.tasks",),
     ("pipeline.trained", "pipeline.predictors"),
@@ -61,7 +64,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 """What a module may import: its own layer and those above it in this list."""
 SERVING_MAY_IMPORT = (
-    *("pipeline.errors", "pipeline.console", "pipeline.files", "pipeline.locations"),
+    *("pipeline.errors", "pipeline.wording", "pipeline.console", "pipeline.files", "pipeline.locations"),
     *("pipeline.export.contract", "pipeline.data.pictures", "pipeline.trained", "pipeline.metrics.plots"),
     "pipeline.data.requests.picture",
 )

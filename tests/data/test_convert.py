@@ -232,8 +232,8 @@ def test_what_a_source_passes_over_is_told(tmp_path: Path, capsys: pytest.Captur
     (root / "labels" / "train" / "1.txt").rename(root / "labels" / "train" / "9.txt")
     assert execute(["convert", str(root), str(tmp_path / "coco"), "--to", "coco"]) == 0
     said = capsys.readouterr().err
-    assert "Warning: 1 pictures without a file of labels were taken for background" in said
-    assert "Warning: 1 files of labels were passed over" in said
+    assert "Warning: 1 picture without a file of labels was taken for background" in said
+    assert "Warning: 1 file of labels was passed over" in said
 
 
 def test_anchors_for_a_detector_that_the_present_ones_do_not_suit(

@@ -84,7 +84,7 @@ def test_numbers_are_not_a_number_and_left_out_of_the_statistics(tmp_path: Path)
     [
         ("kind a b _ b", {"label_column": "kind"}, r"t\.csv:4: the label is empty. .*missing_labels=mask"),
         ("red,big 1,0 0,1 1,? 0,1", {"class_columns": ["red", "big"]}, r"t\.csv:4: .*the picture shows big"),
-        ("x 1 2 nan 3", {"value_columns": ["x"]}, r"1 examples .*t\.csv:4 \(nan\).*missing_labels=mask"),
+        ("x 1 2 nan 3", {"value_columns": ["x"]}, r"1 example has .*t\.csv:4 \(nan\).*missing_labels=mask"),
     ],
 )
 def test_by_default_they_are_refused(tmp_path: Path, content: str, columns: dict[str, Any], message: str) -> None:

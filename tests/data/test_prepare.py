@@ -245,7 +245,7 @@ def test_rare_labels_are_a_warning_unless_refused(tmp_path):
 
 @pytest.mark.parametrize("bad", ["nan", "", "inf", "1e39"])
 def test_targets_that_are_not_finite(tmp_path, bad):
-    with pytest.raises(DataError, match=r"1 examples have a target that is not a finite number: .*t\.csv:3"):
+    with pytest.raises(DataError, match=r"1 example has a target that is not a finite number: .*t\.csv:3"):
         prepare(numbers_table(tmp_path, ["1", bad, "2", "3"]), tmp_path / "stores")
     assert leftovers(tmp_path / "stores") == []
 
@@ -253,7 +253,7 @@ def test_targets_that_are_not_finite(tmp_path, bad):
 def test_repeated_ids(tmp_path):
     write(tmp_path / "0.png")
     (tmp_path / "t.csv").write_text("image,kind\n0.png,a\n0.png,b\n")
-    with pytest.raises(DataError, match=r"1 examples occur more than once: 0\.png.*id_column"):
+    with pytest.raises(DataError, match=r"1 example occurs more than once: 0\.png.*id_column"):
         prepare(DataSettings(source=Table(path=tmp_path / "t.csv", label_column="kind")), tmp_path / "stores")
 
 
@@ -286,7 +286,7 @@ def test_pictures_alone(tmp_path):
 def test_warnings_of_the_source_are_kept(tmp_path):
     root = class_folders(tmp_path / "data", {"cat": 6, "dog": 6})
     (root / "cat" / "readme.txt").write_text("x")
-    assert prepare(folders(root), tmp_path / "stores").warnings() == ["1 files were passed over: cat/readme.txt."]
+    assert prepare(folders(root), tmp_path / "stores").warnings() == ["1 file was passed over: cat/readme.txt."]
 
 
 def test_a_damaged_store_is_made_anew(tmp_path):

@@ -298,4 +298,4 @@ def test_damaged_pictures_of_a_log_are_counted_not_imported(
             writer.write(record(*files))
     code, document, told = executed(capfd, "requests", tmp_path / "to", "--import", tmp_path / "log")
     assert (code, document["pictures"]) == (0, 2)
-    assert "2 pictures imported; 1 pictures that cannot be read, and 1 records without a usable picture" in told
+    assert "2 pictures imported; 1 picture that cannot be read, and 1 record without a usable picture" in told

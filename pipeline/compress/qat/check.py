@@ -12,6 +12,7 @@ from tensorflow_model_optimization.quantization.keras.default_8bit import Defaul
 from models.folding import foldable
 from models.stack import keras
 from pipeline.compress.qat import configs, graph, simplify
+from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -70,7 +71,7 @@ class Table:
             style = {"refused": "red", "float": "yellow"}.get(row.status, "")
             table.add_row(*(Text(cell, style=style) for cell in (row.layer, row.kind, row.status, row.why)))
         counts = (f"{count} {status} ({MEANINGS[status]})" for status, count in self.totals.items())
-        return Group(table, Text(f"{len(self.rows)} layers: {', '.join(counts)}"))
+        return Group(table, Text(f"{quantity(len(self.rows), 'layer')}: {', '.join(counts)}"))
 
 
 def table_of(network: keras.Model, skip: Collection[str] = ()) -> Table:

@@ -23,6 +23,7 @@ from pipeline.data.pictures import BadPicture, stored_picture
 from pipeline.data.sources.base import PICTURE_SUFFIXES, DataSource, natural_order
 from pipeline.errors import ConfigError, DataError
 from pipeline.files import new_folder
+from pipeline.wording import quantity
 
 FORMATS: dict[str, type[Writer]] = {
     "pascal_voc": VocWriter,
@@ -214,4 +215,4 @@ def _put(image: Any, file: Path, pictures: Pictures) -> None:
 
 def lost_in_words(lost: Iterable[tuple[str, int]], kind: str) -> list[str]:
     """A sentence for each thing that a format cannot hold."""
-    return [f"{kind} cannot hold the {name} of {count} objects; it is not written." for name, count in lost]
+    return [f"{kind} cannot hold the {name} of {quantity(count, 'object')}; it is not written." for name, count in lost]

@@ -16,6 +16,7 @@ from pipeline.data.requests.shard import RECORDS, OpenShard, recover, remove
 from pipeline.errors import ConfigError
 from pipeline.files import storage_errors
 from pipeline.locations import is_remote
+from pipeline.wording import quantity
 
 GIB, MIB = 2**30, 2**20
 MOST_OPEN = 8
@@ -69,7 +70,7 @@ class RequestWriter:
             folder.mkdir(parents=True, exist_ok=True)
             recovered = recover(folder)
         if recovered:
-            console.say(f"request log: {recovered} unfinished shards in {folder} were finished")
+            console.say(f"request log: {quantity(recovered, 'unfinished shard')} in {folder} finished")
 
     def write(self, picture: LoggedPicture) -> None:
         """Adds a picture to the shard of its kind.

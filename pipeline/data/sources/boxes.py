@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from pipeline.data.example import RawExample, RawObject
 from pipeline.data.sources.base import DataSource, shortened
 from pipeline.errors import DataError
+from pipeline.wording import quantity
 
 Box = tuple[float, float, float, float]
 Name = TypeVar("Name", bound=Hashable)
@@ -125,8 +126,8 @@ def require_pictures(files: Iterable[Any], setting: str) -> None:
     tried = [file for file, _ in zip(files, range(PICTURES_TRIED), strict=False) if isinstance(file, Path)]
     if tried and not any(file.is_file() for file in tried):
         raise DataError(
-            f"None of the first {len(tried)} pictures exists, such as {tried[0]}. Set data.source.{setting} to the "
-            "folder that they are in."
+            f"None of the first {quantity(len(tried), 'picture')} exists, such as {tried[0]}. Set "
+            f"data.source.{setting} to the folder that has them."
         )
 
 
@@ -135,9 +136,13 @@ def unique_ids(short: Sequence[str], long: Sequence[str]) -> Sequence[str]:
     return long if len(set(short)) < len(short) else short
 
 
-def count_of(names: Sequence[str], what: str, why: str) -> list[str]:
-    """A warning such as `2 files of labels were passed over, since ...: a.txt, b.txt.`; none where there are none."""
-    return [f"{len(names)} {what} were passed over, since {why}: {shortened(names)}."] if names else []
+def count_of(names: Sequence[str], one: str, many: str) -> list[str]:
+    """A warning such as `2 files of labels were passed over, since ...: a.txt, b.txt.`; none where there are none.
+
+    Args:
+        one, many: what is said of one name, and of several, as `quantity` takes it.
+    """
+    return [f"{quantity(len(names), one, many)}: {shortened(names)}."] if names else []
 
 
 def repeated(names: Iterable[Name]) -> list[Name]:

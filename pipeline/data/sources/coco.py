@@ -131,9 +131,21 @@ class Coco(BoxSource):
         broken = [one for held in files for one in held.broken]
         doubtful = [one for held in files for one in held.doubtful]
         return [
-            *count_of(homeless, "annotations", "no picture of the file, or more than one, has their image_id"),
-            *count_of(broken, "entries", "they lack an id, a file name or a name that can be used"),
-            *count_of(doubtful, "entries", "others of the file have their id"),
+            *count_of(
+                homeless,
+                "annotation was passed over, since no picture of the file, or more than one, has its image_id",
+                "annotations were passed over, since no picture of the file, or more than one, has their image_id",
+            ),
+            *count_of(
+                broken,
+                "entry was passed over, since it lacks an id, a file name or a name that can be used",
+                "entries were passed over, since they lack an id, a file name or a name that can be used",
+            ),
+            *count_of(
+                doubtful,
+                "entry was passed over, since others of the file have its id",
+                "entries were passed over, since others of the file have their id",
+            ),
         ]
 
     def _files(self) -> list[Listed]:

@@ -103,7 +103,11 @@ class CsvBoxes(BoxSource):
     def warnings(self) -> list[str]:
         """Rows that name no picture."""
         homeless = [where for where, row in self._rows() if not row[self.image_column].strip()]
-        return count_of(homeless, "rows", "they name no picture")
+        return count_of(
+            homeless,
+            "row was passed over, since it names no picture",
+            "rows were passed over, since they name no picture",
+        )
 
     def _file(self) -> Path:
         return existing_file(self.path, "data.source.path")

@@ -19,6 +19,7 @@ from pipeline.data.sources.base import (
     text_of,
 )
 from pipeline.errors import DataError
+from pipeline.wording import quantity
 
 
 class ClassFolders(DataSource):
@@ -42,7 +43,7 @@ class ClassFolders(DataSource):
         empty = [str(folder) for _, folder in self._classes() if not any(map(is_picture, files_below(folder)))]
         if empty:
             raise DataError(
-                f"{len(empty)} class folder{'s hold' if len(empty) > 1 else ' holds'} no picture: {shortened(empty)}. "
+                f"{quantity(len(empty), 'class folder holds', 'class folders hold')} no picture: {shortened(empty)}. "
                 "Add pictures or remove the folder."
             )
 
@@ -64,7 +65,9 @@ class ClassFolders(DataSource):
         root, least_depth = self._folder(), 3 if self._has_splits() else 2
         below = ((file, file.relative_to(root)) for file in files_below(root))
         others = [text_of(str(name)) for file, name in below if not is_picture(file) or len(name.parts) < least_depth]
-        return [f"{len(others)} files were passed over: {shortened(others)}."] if others else []
+        return (
+            [f"{quantity(len(others), 'file was', 'files were')} passed over: {shortened(others)}."] if others else []
+        )
 
     def _folder(self) -> Path:
         return existing_folder(self.path, "data.source.path")

@@ -21,6 +21,7 @@ from pipeline.data.sources.base import (
     text_of,
 )
 from pipeline.errors import DataError
+from pipeline.wording import quantity
 
 FRAME_FOLDERS = ("", "img", "img1", "color")
 """Where the frames may lie, from the file of boxes."""
@@ -61,7 +62,7 @@ class FollowedSequences(DataSource):
         """Sequences of which boxes or frames are left over."""
         found = ((file, len(frames_of(file)), len(followed_boxes.read(file))) for file in self.sequences())
         return [
-            f"{file} has boxes for {boxes} frames, but there are {frames}: the rest is passed over."
+            f"{file} has boxes for {quantity(boxes, 'frame')}, but there are {frames}: the rest is passed over."
             for file, frames, boxes in found
             if frames != boxes
         ]

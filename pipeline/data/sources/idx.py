@@ -21,6 +21,7 @@ from pydantic import model_validator
 from pipeline.data.example import TEST, RawExample
 from pipeline.data.sources.base import DataSource, existing_file, existing_folder, fingerprint_of, split_named
 from pipeline.errors import DataError
+from pipeline.wording import quantity
 
 PICTURES_FILE = re.compile(r"(?P<part>.*?)[-_.]?images[-_.]idx[34]-ubyte(\.gz)?")
 UNSIGNED_BYTE = 8
@@ -135,7 +136,9 @@ def _checked_axes(pair: IdxPair, pictures: BinaryIO, labels: BinaryIO) -> tuple[
     axes = _axes(pictures, pair.pictures, (3, 4))
     (count,) = _axes(labels, pair.labels, (1,))
     if count != axes[0]:
-        raise DataError(f"{pair.pictures} holds {axes[0]} pictures, but {pair.labels} holds {count} labels.")
+        raise DataError(
+            f"{pair.pictures} holds {quantity(axes[0], 'picture')}, but {pair.labels} holds {quantity(count, 'label')}."
+        )
     return axes
 
 

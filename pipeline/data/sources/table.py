@@ -21,6 +21,7 @@ from pipeline.data.sources.base import (
     text_of,
 )
 from pipeline.errors import DataError, nearest
+from pipeline.wording import quantity
 
 Row = Mapping[str, Any]
 PARQUET = (".parquet", ".pq")
@@ -165,7 +166,7 @@ class Table(DataSource):
         missing = [picture for picture in tried if isinstance(picture, Path) and not picture.is_file()]
         if len(missing) == len(tried):
             raise DataError(
-                f"None of the first {len(tried)} pictures of {self._file()} exists, such as {missing[0]}. "
+                f"None of the first {quantity(len(tried), 'picture')} of {self._file()} exists, such as {missing[0]}. "
                 "Set data.source.image_root to the folder that the paths are relative to."
             )
 
@@ -189,7 +190,7 @@ class Table(DataSource):
             where = f"{self._file()}:{line}"
             if len(cells) != len(header):
                 raise DataError(
-                    f"{where}: {len(cells)} cells, but the header names {len(header)} columns. "
+                    f"{where}: {quantity(len(cells), 'cell')}, but the header names {quantity(len(header), 'column')}. "
                     "Put quotes around cells that hold the delimiter, or set data.source.delimiter."
                 )
             yield where, dict(zip(header, cells, strict=True))

@@ -113,7 +113,14 @@ class TemplatePairs(DataSource):
         examples = (example for source in self.sources for example in source.examples() if not example.unusable)
         left_out = [text for example in examples for text in objects_left_out(example)]
         of_sources = [warning for source in self.sources for warning in source.warnings()]
-        return [*of_sources, *count_of(left_out, "objects", "they cannot be used")]
+        return [
+            *of_sources,
+            *count_of(
+                left_out,
+                "object was passed over, since it cannot be used",
+                "objects were passed over, since they cannot be used",
+            ),
+        ]
 
     def examples(self) -> Iterator[RawExample]:
         """The pairs, and in their place the pictures that cannot be used, each once."""

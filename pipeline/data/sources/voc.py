@@ -106,8 +106,11 @@ class PascalVoc(LabelFiles):
         """Pictures that were passed over: no set names them, or no XML file describes them."""
         taken = {one.picture for one in self._listed()}
         others = [text_of(str(file)) for file in self._pictures().values() if file not in taken]
-        why = "no file of ImageSets/Main names them" if self._set_files() else "they have no XML file"
-        return count_of(others, "pictures", why)
+        if self._set_files():
+            one, many = "no file of ImageSets/Main names it", "no file of ImageSets/Main names them"
+        else:
+            one, many = "it has no XML file", "they have no XML file"
+        return count_of(others, f"picture was passed over, since {one}", f"pictures were passed over, since {many}")
 
     def _folder(self) -> Path:
         return existing_folder(self.path, "data.source.path")

@@ -21,7 +21,6 @@ from pipeline.data.sources.base import (
     fingerprint_of,
     is_picture,
     located,
-    shortened,
     text_of,
 )
 from pipeline.data.sources.boxes import (
@@ -110,13 +109,19 @@ class Yolo(LabelFiles):
         homeless = [text_of(str(file)) for file in files if file not in known and file.name != "classes.txt"]
         taken = "taken for background" if self.without_labels == "background" else "left out"
         return [
-            *(
-                [f"{len(without)} pictures without a file of labels were {taken}: {shortened(without)}."]
-                if without
-                else []
+            *count_of(
+                without,
+                f"picture without a file of labels was {taken}",
+                f"pictures without a file of labels were {taken}",
             ),
-            *count_of(homeless, "files of labels", "no picture has their name"),
-            *([f"{len(twice)} pictures are in two splits; the first counts: {shortened(twice)}."] if twice else []),
+            *count_of(
+                homeless,
+                "file of labels was passed over, since no picture has its name",
+                "files of labels were passed over, since no picture has their name",
+            ),
+            *count_of(
+                twice, "picture is in two splits; the first counts", "pictures are in two splits; the first counts"
+            ),
         ]
 
     def _file(self) -> Path:

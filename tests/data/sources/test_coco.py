@@ -113,8 +113,7 @@ def test_what_belongs_to_nothing_is_counted(tmp_path: Path) -> None:
     assert source.warnings() == [
         "2 annotations were passed over, since no picture of the file, or more than one, has their image_id: "
         f"{file}: annotations[1], {file}: annotations[2].",
-        "1 entries were passed over, since they lack an id, a file name or a name that can be used: "
-        f"{file}: images[2].",
+        f"1 entry was passed over, since it lacks an id, a file name or a name that can be used: {file}: images[2].",
     ]
 
 
@@ -197,7 +196,7 @@ def test_a_name_that_no_file_can_have(tmp_path: Path, name: str) -> None:
     assert len(objects(source)) == 1
     assert source.fingerprint()
     assert source.warnings() == [
-        f"1 entries were passed over, since they lack an id, a file name or a name that can be used: {file}: images[2]."
+        f"1 entry was passed over, since it lacks an id, a file name or a name that can be used: {file}: images[2]."
     ]
 
 
@@ -224,7 +223,7 @@ def test_ids_of_several_pictures_or_categories_mean_none(tmp_path: Path) -> None
     assert source.class_names() == ("fig", "hazelnut")
     file = tmp_path / "annotations" / "instances.json"
     assert source.warnings() == [
-        "1 annotations were passed over, since no picture of the file, or more than one, has their image_id: "
+        "1 annotation was passed over, since no picture of the file, or more than one, has its image_id: "
         f"{file}: annotations[1].",
         f"4 entries were passed over, since others of the file have their id: {file}: images[1], {file}: images[2], "
         f"{file}: categories[1], {file}: categories[3].",

@@ -54,7 +54,7 @@ def test_broken_rows_are_set_aside(tmp_path: Path, row: str, message: str) -> No
 
 def test_rows_without_a_picture_are_counted(tmp_path: Path) -> None:
     held = source(table(tmp_path, ROWS + ",1,2,3,4,cat,train,0,0\n"))
-    assert held.warnings() == [f"1 rows were passed over, since they name no picture: {tmp_path}/boxes.csv:5."]
+    assert held.warnings() == [f"1 row was passed over, since it names no picture: {tmp_path}/boxes.csv:5."]
     assert len(list(held.examples())) == 2
 
 

@@ -87,7 +87,7 @@ def test_sets_are_splits(tmp_path: Path) -> None:
     source = PascalVoc(path=tmp_path)
     assert splits(source) == {"1": "train", "2": "validation", "3": "test"}
     assert source.warnings() == [
-        f"1 pictures were passed over, since no file of ImageSets/Main names them: {tmp_path}/JPEGImages/4.png."
+        f"1 picture was passed over, since no file of ImageSets/Main names it: {tmp_path}/JPEGImages/4.png."
     ]
 
 
@@ -106,7 +106,7 @@ def test_folders_with_pictures_and_xml_side_by_side(tmp_path: Path) -> None:
     source = PascalVoc(path=tmp_path)
     assert splits(source) == {"train/1": "train", "valid/2": "validation", "test/deep/3": "test"}
     assert all(example.image.is_file() for example in source.examples())
-    assert "1 pictures were passed over, since they have no XML file" in source.warnings()[0]
+    assert "1 picture was passed over, since it has no XML file" in source.warnings()[0]
 
 
 def test_one_flat_folder_has_no_splits(tmp_path: Path) -> None:

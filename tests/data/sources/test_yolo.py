@@ -98,8 +98,8 @@ def test_pictures_without_labels_and_labels_without_pictures(tmp_path: Path) -> 
     assert (without.objects, without.unusable) == ((), "")
     assert "not UTF-8" in broken.unusable
     assert source.warnings() == [
-        f"1 pictures without a file of labels were taken for background: {root}/images/train/1.png.",
-        f"1 files of labels were passed over, since no picture has their name: {root}/labels/train/9.txt.",
+        f"1 picture without a file of labels was taken for background: {root}/images/train/1.png.",
+        f"1 file of labels was passed over, since no picture has its name: {root}/labels/train/9.txt.",
     ]
     assert next(Yolo(path=root, without_labels="leave_out").examples()).unusable
 
@@ -142,7 +142,7 @@ def test_real_labels(convoy_data: Path) -> None:
     lines = [line for file in (root / "labels" / "train2017").glob("*.txt") for line in file.read_text().splitlines()]
     assert len(examples) == len(list((root / "images" / "train2017").iterdir()))
     assert sum(len(example.objects or ()) for example in examples) == len(lines)
-    assert "1 pictures without a file of labels were taken for background" in source.warnings()[0]
+    assert "1 picture without a file of labels was taken for background" in source.warnings()[0]
     first = np.array((root / "labels/train2017" / f"{Path(examples[0].id).stem}.txt").read_text().split()[1:5], float)
     box = np.array(examples[0].objects[0].box)  # type: ignore[index]
     np.testing.assert_allclose([*(box[:2] + box[2:]) / 2, *(box[2:] - box[:2])], first, atol=1e-12)
