@@ -135,7 +135,8 @@ class Occluders(PictureOperation):
     count: Annotated[tuple[int, int], within(1, MOST_OCCLUDERS)] = (1, 3)
     """Fewest and most shapes, drawn uniformly."""
     size: Annotated[tuple[float, float], within(0.0, 1.0)] = (0.1, 0.3)
-    """Least and largest side of a shape as a share of the picture's shorter side, drawn for both sides."""
+    """Least and largest side of a shape as a share of the picture's shorter side, drawn for both sides; of 0 nothing is
+    seen, above 0 at least a pixel."""
     hidden_pixels: Literal["keep", "drop"] = "keep"
     """What masks say of hidden pixels. keep: what is behind them; drop: they do not count in `mask` (255) and do not
     belong to any object in `masks`."""
@@ -145,7 +146,8 @@ class Occluders(PictureOperation):
         most = self.count[1]
         count = whole(draws[:, 1], self.count) * self.applies(draws)
         each = tf.reshape(draws[:, 2 : 2 + most * DRAWS_OF_AN_OCCLUDER], [-1, most, DRAWS_OF_AN_OCCLUDER])
-        present = np.arange(most, dtype=np.float32) < count[:, tf.newaxis]
+        of_some_size = tf.reduce_max(between(each[..., 2:4], *self.size), axis=-1) > 0.0
+        present = (np.arange(most, dtype=np.float32) < count[:, tf.newaxis]) & of_some_size
         return Cover(self._shapes(present, each, shape), self.hidden_pixels == "drop")
 
     def _shapes(self, present: tf.Tensor, draws: tf.Tensor, shape: PictureShape) -> Shapes:
