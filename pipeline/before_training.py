@@ -21,12 +21,14 @@ def preview(config: Config, run: Run, output: Path | None, count: int) -> Path:
     """Training pictures beside their augmented versions -> `preview.png`, or another file.
 
     Raises:
-        ConfigError: the other file is a folder.
+        ConfigError: the other file is a folder, or not called a PNG.
         StorageError: the file cannot be written.
     """
     file = output or run.preview
     if file.is_dir():
         raise ConfigError(f"Got the folder {file} as --output, expected a file, such as {file / run.preview.name}.")
+    if file.suffix.lower() != ".png":
+        raise ConfigError(f"Got {file} as --output, but the sheet is a PNG. Call it {file.with_suffix('.png')}.")
     require_writable(file.parent)
     store = prepared(config, run)
     from pipeline import drawing

@@ -282,11 +282,13 @@ def doctor(
 def _examine_data(source: Path, overrides: Sequence[str], run_folder: Path | None) -> None:
     from pipeline.config import load_data
     from pipeline.diagnosis import examine, keep, view
+    from pipeline.files import require_writable
     from pipeline.mirror import mirrored
     from pipeline.run import Run
 
     config = load_data(config_file(source), overrides)
     folder = run_folder_of(config.run, source, run_folder)
+    require_writable(folder)
     diagnosis = examine.examine(examine.subject_of(config.data), config.doctor)
     with mirrored(folder) as local:
         keep.keep(diagnosis, config.data.source, Run(local, home=folder), config.doctor.pictures)
@@ -337,7 +339,7 @@ def execute(arguments: Sequence[str]) -> int:
     except ConvoyError as error:
         return _failed(error, str(error), error.exit_code)
     except TyperException as error:
-        return _failed(error, f"{error.format_message()} See `convoy --help`.", ConfigError.exit_code)
+        return _failed(error, _usage(error), ConfigError.exit_code)
     except (Abort, KeyboardInterrupt) as error:
         return _failed(error, "stopped.", Interrupted.exit_code)
     except ImportError as error:
@@ -350,6 +352,13 @@ def execute(arguments: Sequence[str]) -> int:
         return _failed(Interrupted(), "stopped.", code)
     terminal.finish()
     return int(code)
+
+
+def _usage(error: TyperException) -> str:
+    """What is wrong with a command line, and where its command is explained."""
+    said, context = error.format_message(), getattr(error, "ctx", None)
+    command = context.command_path if context else "convoy"
+    return f"{said}{'' if said.endswith(('.', '?', '!')) else '.'} See `{command} --help`."
 
 
 def _failed(error: BaseException, message: str, code: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from pipeline.command import verb
 from pipeline.console import terminal
 from pipeline.errors import ConfigError
-from pipeline.opening import configuration
+from pipeline.opening import configuration, located_errors
 
 
 @verb
@@ -21,6 +22,10 @@ def describe(
             metavar="[SETTING]", help="Such as train, task.backbone, augment.rotation; or models, for all backbones."
         ),
     ] = "",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="With --config: settings that go before the file's."),
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print every setting as a Markdown page.")] = False,
     config: Annotated[
         Path | None,
@@ -34,8 +39,12 @@ def describe(
     from pipeline.config import Config
 
     if config is not None:
-        _describe_plan(setting, config)
+        _describe_plan(setting, config, overrides or [])
         return
+    if overrides:
+        raise ConfigError(
+            f"Got {' '.join(overrides)} behind {setting!r}, expected one SETTING; KEY=VALUE goes with --config CONFIG."
+        )
     if setting == "models":
         _describe_models(markdown)
         return
@@ -57,12 +66,13 @@ def _describe_models(markdown: bool) -> None:
     terminal.answer(models.as_document(), models.as_table())
 
 
-def _describe_plan(setting: str, source: Path) -> None:
+def _describe_plan(setting: str, source: Path, overrides: Sequence[str]) -> None:
     from pipeline import describe as settings
 
     if setting != "augment":
         raise ConfigError("--config shows the plan of `augment`: convoy describe augment --config CONFIG.")
-    steps = settings.plan_of(configuration(source, [], None)[0])
+    with located_errors(source, overrides):
+        steps = settings.plan_of(configuration(source, overrides, None)[0])
     view = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1)) or "no augmentation"
     terminal.answer({"steps": [{"operations": step.operations, "what": step.what} for step in steps]}, view)
 

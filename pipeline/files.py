@@ -37,7 +37,10 @@ def write_file(path: Path, content: bytes | str) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     with new_file(path) as temporary:
-        temporary.write_bytes(data)
+        try:
+            temporary.write_bytes(data)
+        except FileNotFoundError as error:  # the folder is there, but of a kind that takes no files, as /proc
+            raise StorageError(f"Cannot write {path}: {path.parent} takes no new files. Give another place.") from error
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from pipeline.errors import ConfigError
 from pipeline.setting_types import Place
 
+OVERRIDE = "override "
+"""How the origin of a value begins that was set on the command line."""
 DefaultList = Callable[[Place, Mapping[str, Any]], list[Any] | None]
 
 
@@ -34,10 +36,17 @@ class Document:
     origins: dict[Place, str] = field(default_factory=dict)
 
     def origin(self, place: Place) -> str:
-        """Where the value at `place` was written, or the nearest group that holds it."""
-        while place and place not in self.origins:
-            place = place[:-1]
-        return self.origins.get(place, self.name)
+        """Where the value at `place` was written, or the nearest group that holds it; and what changed parts of it."""
+        holding = place
+        while holding and holding not in self.origins:
+            holding = holding[:-1]
+        written = self.origins.get(holding, self.name)
+        changes = [
+            origin
+            for known, origin in self.origins.items()
+            if place and len(known) > len(place) and known[: len(place)] == place and origin.startswith(OVERRIDE)
+        ]
+        return f"{written} with the {' and the '.join(changes)}" if changes else written
 
 
 def read(path: Path) -> Document:
@@ -91,7 +100,7 @@ def override(document: Document, text: str, default_list: DefaultList) -> None:
         text: the override.
         default_list: gives the list that stands at a place where the document says nothing.
     """
-    origin = f"override {text!r}"
+    origin = f"{OVERRIDE}{text!r}"
     key, equals, value = text.partition("=")
     if not equals or not key.strip(".- "):
         raise ConfigError(

@@ -98,6 +98,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["trainn", "mine.yaml"], 2, "Did you mean 'train'?"),
         (["train"], 2, "Missing argument 'CONFIG'"),
         (["train", "mine.yaml", "--josn"], 2, "--json"),
+        (["train"], 2, "'CONFIG'. See `convoy train --help`."),
+        (["describe", "train", "epochs"], 2, "Got epochs behind 'train', expected one SETTING"),
         (["train", "gone.yaml"], 2, "there is no such file"),
         (["train", "mine.yaml", "train.epohcs=3"], 2, "Did you mean 'epochs'?"),
         (["train", "mine.yaml", "-q", "-v"], 2, "exclude each other"),

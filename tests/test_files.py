@@ -78,3 +78,9 @@ def test_other_errors_pass_through(tmp_path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/elsewhere/picture.jpg")
     with pytest.raises(FileNotFoundError), storage_errors(tmp_path / "out"):
         raise FileNotFoundError(errno.ENOENT, "No such file", "x")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder that takes no files")
+def test_a_folder_that_takes_no_files() -> None:
+    with pytest.raises(StorageError, match=r"Cannot write /proc/x\.png: /proc takes no new files"):
+        write_file(Path("/proc/x.png"), b"")

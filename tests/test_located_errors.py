@@ -113,3 +113,9 @@ def test_an_override_is_named(file: Path, tmp_path: Path) -> None:
 def test_other_errors_pass_as_they_are(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^nothing of a setting$"), opened(file, [], tmp_path / "run"):
         raise ConfigError("nothing of a setting")
+
+
+def test_the_address_of_a_service_is_explained() -> None:
+    expected = r"'input\.service=trainer:5050': input\.service: got 'trainer:5050', expected grpc://HOST:PORT"
+    with pytest.raises(ConfigError, match=expected):
+        loads(TEXT, ["input.service=trainer:5050"], name="test.yaml")

@@ -87,6 +87,7 @@ def test_the_sheet_is_written_and_the_run_can_still_be_trained(
         ("mine.yaml/x.png", 8, "is a file. Give a folder."),
         ("/proc/x/y.png", 8, "Cannot"),
         (".", 2, "Got the folder . as --output, expected a file"),
+        ("sheet.jpg", 2, "Got sheet.jpg as --output, but the sheet is a PNG. Call it sheet.png."),
     ],
 )
 def test_where_no_sheet_can_be_written(output: str, code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,6 +102,21 @@ def test_the_plan_is_that_of_the_task(capsys: pytest.CaptureFixture[str]) -> Non
     )
     assert cli.execute(["describe", "augment", "--config", "objects.yaml"]) == 0
     assert "resampling" not in capsys.readouterr().out
+
+
+def test_overrides_go_into_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.execute(["describe", "augment", "--config", "mine.yaml", "augment=[invert]"]) == 0
+    assert capsys.readouterr().out == "1. invert: one lookup table\n"
+
+
+def test_an_operation_that_suits_nothing_is_named_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("objects.yaml").write_text(
+        "data: {source: {kind: coco, path: photos}}\ntask: {kind: detection}\n"
+        "augment:\n- {kind: augmix, operations: [rotation]}\n",
+        encoding="utf-8",
+    )
+    assert cli.execute(["describe", "augment", "--config", "objects.yaml"]) == 2
+    assert "objects.yaml:4: `augment.0`: augmix has only operations that move" in capsys.readouterr().err
 
 
 def test_describe_prints_the_plan(capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,6 +99,14 @@ def test_a_value_set_by_an_override_is_blamed_on_it() -> None:
     assert changed.origin(("seed",)) == "test.yaml:1"
 
 
+def test_a_group_of_which_an_override_changed_a_part_names_both() -> None:
+    changed = document()
+    yaml_file.override(changed, "augment.0.degrees=2", no_lists)
+    assert changed.origin(("augment", 0)) == "test.yaml:5 with the override 'augment.0.degrees=2'"
+    assert changed.origin(("augment", 0, "missing")) == "test.yaml:5"
+    assert changed.origin(()) == "test.yaml"
+
+
 def test_an_override_may_reach_into_a_default_list() -> None:
     changed = document()
     yaml_file.override(changed, "variants.1.size=3", lambda place, data: [{"kind": "a"}, {"kind": "b"}])

@@ -49,6 +49,7 @@ from pipeline.data.known import ReadingOfKnown, held
 from pipeline.data.multi_scale import MultiScale, at_scales
 from pipeline.data.reading import SOURCES, Reading, decode_batches
 from pipeline.data.sampling import AnySampling, Natural, pairs_of_indices
+from pipeline.data.service import Dispatcher
 from pipeline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class InputSettings(Settings):
     memory_limit_gib: float | None = Field(default=None, gt=0.0)
     """Memory that caches, shuffle buffer and waiting batches may take together, in GiB: a training that needs more is
     refused before it begins. Left out, there is no limit."""
-    service: Annotated[str, Field(pattern=r"^grpc://[^/:]+:[0-9]+$")] | None = None
+    service: Dispatcher | None = None
     """Dispatcher of a tf.data service (`convoy data-service`) whose workers read, decode and augment, such as
     grpc://localhost:5050. Left out, the training's own process does that."""
 

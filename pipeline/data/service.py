@@ -8,13 +8,15 @@ Workers get the graph of the input and read the prepared data themselves: it has
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import numpy as np
+from pydantic import BeforeValidator, Field
 
 from models.stack import tf
 from pipeline import console
@@ -33,6 +35,7 @@ LARGEST_PORT = 2**16 - 1
 SECONDS_TO_ANSWER = 5.0
 WORKER_MISSING_MS = 10_000
 """Silence after which the dispatcher gives a worker up, in milliseconds."""
+ADDRESS = r"^grpc://[^/:]+:[0-9]+$"
 SHARE_AT_A_TIME = 4
 """A worker reads at most one in so many of a pass's files at a time, so that several workers share every pass."""
 
@@ -96,6 +99,17 @@ def require_usable(address: str, cache: str, context: tf.distribute.InputContext
             f"`convoy data-service worker --dispatcher {host}:{port}`.",
             ("input", "service"),
         ) from error
+
+
+def _require_address(given: Any) -> Any:
+    """Says what an address looks like, which a pattern does not."""
+    if isinstance(given, str) and not re.match(ADDRESS, given):
+        raise ValueError(f"got {given!r}, expected grpc://HOST:PORT, such as grpc://localhost:5050")
+    return given
+
+
+Dispatcher = Annotated[str, Field(pattern=ADDRESS), BeforeValidator(_require_address)]
+"""The address of a dispatcher, as a setting."""
 
 
 def host_and_port(address: str) -> tuple[str, int]:

@@ -25,7 +25,8 @@ NAMED = 8
 
 
 class ClassTally:
-    """Which classes every example shows; an object counts as often as it is there.
+    """Which classes every example shows; an object counts as often as it is there. Of what is left out of the store
+    nothing counts, as `prepare` has it.
 
     Args:
         names: the source's own classes, where it has them; others that occur come behind them.
@@ -41,13 +42,22 @@ class ClassTally:
 
     def add(self, example: RawExample) -> None:
         """Takes the next example."""
+        for place in self._places(example):
+            self._classes.append(place)
+            self._owners.append(self._count)
+        self._count += 1
+
+    def add_unusable(self, example: RawExample) -> None:
+        """Takes one whose picture is left out: that there are its classes is known, but it shows none."""
+        self._places(example)
+        self._count += 1
+
+    def _places(self, example: RawExample) -> list[int]:
+        """The classes of an example by the order in which they were first seen."""
+        self.one_each = self.one_each and example.labels is None and example.objects is None
         names = [example.label] if example.label else list(example.labels or ())
         names += [one.label for one in example.usable_objects]
-        for name in names:
-            self._classes.append(self._index.setdefault(name, len(self._index)))
-            self._owners.append(self._count)
-        self.one_each = self.one_each and example.labels is None and example.objects is None
-        self._count += 1
+        return [self._index.setdefault(name, len(self._index)) for name in names]
 
     @property
     def names(self) -> tuple[str, ...]:

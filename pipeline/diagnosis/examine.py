@@ -124,7 +124,10 @@ class Examination:
     def _look(self, example: RawExample, facts: PictureFacts | BadPicture) -> None:
         usable = None if isinstance(facts, BadPicture) else facts
         self.collected.add(example, usable)
-        self._tally.add(example)
+        if usable is None:
+            self._tally.add_unusable(example)
+        else:
+            self._tally.add(example)
         self.findings += picture_findings(example, facts, self.settings)
         self.findings += self._labels.findings(example)
         if usable is not None:

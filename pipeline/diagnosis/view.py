@@ -97,7 +97,10 @@ def _measures(statistics: Mapping[str, Any]) -> RenderableType:
 
 def _drift(statistics: Mapping[str, Any]) -> RenderableType:
     from rich.table import Table
+    from rich.text import Text
 
+    if not statistics["drift"]:
+        return Text("drift from train: no other split has enough pictures to tell")
     table = Table(
         "drift from train", "split", "distance", "p", "verdict", box=None, header_style="bold", padding=(0, 2, 0, 0)
     )

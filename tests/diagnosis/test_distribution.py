@@ -50,6 +50,17 @@ def test_objects_and_many_labels_are_counted() -> None:
     assert tally.counts(codes(train=1, test=1))["test"].tolist() == [1, 2, 0]
 
 
+def test_what_is_left_out_shows_no_class() -> None:
+    """As `prepare` counts: a class whose only picture in a split is broken is absent from it."""
+    tally = tallied("a", "b", "a")
+    tally.add_unusable(RawExample(id="", image=b"", label="b"))
+    assert tally.counts(codes(train=2, test=2))["test"].tolist() == [1, 0]
+    examples = [example(number) for number in range(8)]
+    examples += [example(8, split="test"), example(9, image=b"no picture", split="test")]
+    (one,) = [one for one in found(diagnosed(examples), "absent_class") if "test" in one.what]
+    assert one.what == "test shows nothing of b"
+
+
 @pytest.mark.parametrize(("missing", "severity"), [("auto", "error"), ("warn", "warning"), ("refuse", "error")])
 def test_a_class_that_a_split_lacks(missing: str, severity: str) -> None:
     tally = tallied("a", "b", "a", "a")

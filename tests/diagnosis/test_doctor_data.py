@@ -143,6 +143,13 @@ def test_at_most_so_many_of_a_kind_are_printed(capsys: pytest.CaptureFixture[str
     assert summary(Diagnosis(findings, statistics)) == "15 pictures: no error, 15 warnings, no note"
 
 
+def test_a_run_that_is_a_file_is_refused_before_anything_is_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.execute(["doctor", "data", "mine.yaml", "--run", "mine.yaml"]) == 8
+    said = capsys.readouterr().err
+    assert "is a file. Give a folder." in said
+    assert "examine" not in said
+
+
 def test_the_report_shows_it(tmp_path: Path) -> None:
     run = sample.classification_run(tmp_path / "run")
     before = Tags(build_report(run).read_text(encoding="utf-8"))
