@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.data.sources import DataSource
 
 Kind = Literal["pascal_voc", "coco", "yolo", "csv_boxes"]
+Given = Literal["pascal_voc", "coco", "yolo", "csv_boxes", "mot_challenge"]
 CONFIG_SUFFIXES = (".yaml", ".yml")
 ANCHORS_A_LEVEL, USUAL_LEVELS = 3, 3
 SHOWN = 10
@@ -44,7 +45,7 @@ def convert(
             metavar="KEY=VALUE", help="Settings of the source, such as first_pixel=1; of a configuration, as always."
         ),
     ] = None,
-    given: Annotated[Kind | None, typer.Option("--from", help="The format of FROM; recognised by default.")] = None,
+    given: Annotated[Given | None, typer.Option("--from", help="The format of FROM; recognised by default.")] = None,
     pictures: Annotated[
         Literal["copy", "link"], typer.Option("--pictures", help="Copy the pictures' files, or link to them.")
     ] = "copy",
@@ -75,7 +76,7 @@ def _refuse_outlines(outlines: bool, to: Kind) -> None:
         )
 
 
-def _source(path: Path, given: Kind | None, overrides: Sequence[str]) -> DataSource:
+def _source(path: Path, given: Given | None, overrides: Sequence[str]) -> DataSource:
     """What FROM stands for: the source of a configuration, or a folder or file in a format with boxes."""
     from pipeline import yaml_file
     from pipeline.config import data_config, load_data

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.data.example import SPLITS, RawExample, RawObject
-from pipeline.data.sources import SOURCES, ClassFolders, DataSource, FollowedSequences, Idx
+from pipeline.data.sources import SOURCES, ClassFolders, DataSource, FollowedSequences, Idx, MotChallenge
 from pipeline.data.sources.base import existing_folder, files_below, is_picture, natural_order, shortened
 from pipeline.data.sources.idx import PICTURES_FILE
 from pipeline.data.sources.recognise import candidates
@@ -37,6 +37,7 @@ FORMATS = {
     "coco": "COCO's JSON",
     "yolo": "YOLO's text files",
     "csv_boxes": "a CSV of boxes",
+    "mot_challenge": "MOTChallenge's sequences",
     "followed_sequences": "sequences in which one object is followed",
 }
 OTHER_TASKS = {"images", "masks", "labels", "annotations", "imagesets", "jpegimages", "groundtruth"}
@@ -229,7 +230,7 @@ def _class_folders(folder: Path) -> ClassFolders:
         raise DataError(
             f"{folder} holds nothing that Convoy can read: no pictures, no idx files, no CSV or Parquet table. "
             "Expected one folder per class with pictures in it, a table of pictures and labels, MNIST's files, or "
-            "pictures with boxes (Pascal VOC, COCO, YOLO, CSV)."
+            "pictures with boxes (Pascal VOC, COCO, YOLO, CSV, MOTChallenge)."
         )
     if all(file.parent == folder for file in pictures):
         raise DataError(
@@ -324,7 +325,8 @@ def _absent(survey: Survey, source: DataSource) -> list[str]:
 
 def _shared(survey: Survey, source: DataSource) -> list[str]:
     """Videos that are too few for figures of others than those that were learned from."""
-    if not isinstance(source, FollowedSequences) or set(survey.splits) != {None} or len(survey.groups) >= len(SPLITS):
+    videos = isinstance(source, FollowedSequences | MotChallenge)
+    if not videos or set(survey.splits) != {None} or len(survey.groups) >= len(SPLITS):
         return []
     return [
         f"the data has only {quantity(len(survey.groups), 'video')}, and training, validation and test take at least "

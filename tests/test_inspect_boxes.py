@@ -18,6 +18,8 @@ from tests.data.sources.test_coco import annotation as coco_annotation
 from tests.data.sources.test_coco import coco, content
 from tests.data.sources.test_csv_boxes import table as boxes_table
 from tests.data.sources.test_followed import sequence
+from tests.data.sources.test_mot_challenge import sequence as mot_sequence
+from tests.data.sources.test_mot_challenge import walking
 from tests.data.sources.test_voc import voc
 from tests.data.sources.test_yolo import BOX, yolo
 from tests.test_inspect_folder import class_folders, picture, table
@@ -126,6 +128,22 @@ def test_videos_in_which_one_object_is_followed(tmp_path: Path) -> None:
         places = {(row["id"].partition("/")[0], row["split"]) for row in csv.DictReader(stream)}
     assert len(places) == 3
     config.task.resolve(store.info)
+
+
+def test_videos_with_the_tracks_of_all_objects(tmp_path: Path) -> None:
+    for name in ("MOT16-02", "MOT16-04"):
+        mot_sequence(tmp_path / "train" / name, walking())
+    (mot_sequence(tmp_path / "test" / "MOT16-01", []) / "gt" / "gt.txt").unlink()
+    found = inspect(tmp_path)
+    assert (found.task, found.survey.count, found.survey.labels) == ("detection", 6, {"pedestrian": 6})
+    assert found.as_document()["source"] == {"kind": "mot_challenge", "path": str(tmp_path)}
+    assert "6 pictures in MOTChallenge's sequences (train 6)" in found.as_text()
+    assert any("no gt/gt.txt: MOT16-01" in problem for problem in found.problems)
+    config = written(tmp_path)
+    store = prepare(config.data, tmp_path / "store")
+    assert store.info.num_examples == {"train": 3, "validation": 3}
+    assert config.task.resolve(store.info).class_names == ("pedestrian",)
+    assert any("there are only 2 videos" in problem for problem in inspect(tmp_path / "train").problems)
 
 
 def test_grey_videos_are_followed_in_colour_by_their_own_splits(tmp_path: Path) -> None:

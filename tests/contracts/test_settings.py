@@ -11,12 +11,14 @@ from models.backbones import BACKBONES, Backbone
 from models.penalties import CLASS_PENALTIES, AnyClassPenalty
 from pipeline.compress import VARIANTS, Variant
 from pipeline.config import Config, dump, loads
+from pipeline.data.sources import SOURCES, Source
 from pipeline.learners import LEARNERS, AnyLearner
 from pipeline.setting_types import kinds_of
 from pipeline.tasks import TASKS, AnyTask
 
 BASE = "data: {source: digits}\ntask: {kind: classification}\n"
 REGISTRIES: dict[str, tuple[dict[str, Any], Any]] = {
+    "data.source": (SOURCES, Source),
     "task": (TASKS, AnyTask),
     "task.backbone": (BACKBONES, Backbone),
     "task.backbone.attention": (ATTENTIONS, Attention),
@@ -25,7 +27,14 @@ REGISTRIES: dict[str, tuple[dict[str, Any], Any]] = {
     "compress.variants.0": (VARIANTS, Variant),
 }
 """Where the choice stands in a configuration -> the dict of its kinds, and the union that reads it."""
-NEEDED = {("learner", "distilled"): "{kind: distilled, teacher: runs/teacher}"}
+WITH_PATH = set(SOURCES) - {"tfds", "digits", "scenes", "scene_sequences", "template_pairs"}
+NEEDED = {
+    ("learner", "distilled"): "{kind: distilled, teacher: runs/teacher}",
+    **{("data.source", kind): f"{{kind: {kind}, path: data}}" for kind in WITH_PATH},
+    ("data.source", "table"): "{kind: table, path: data, image_column: picture, label_column: class}",
+    ("data.source", "tfds"): "{kind: tfds, name: mnist}",
+    ("data.source", "template_pairs"): "{kind: template_pairs, sources: [{kind: mot_challenge, path: data}]}",
+}
 """What stands in a configuration for a kind that alone does not say enough."""
 CHOICES = [(place, kind) for place, (registry, _) in REGISTRIES.items() for kind in registry]
 

@@ -24,6 +24,7 @@ from tests.conftest import ROOT
 from tests.data.pictures import encoded, noise, write
 from tests.data.sources.test_coco import SQUARE, coco, content
 from tests.data.sources.test_coco import annotation as coco_annotation
+from tests.data.sources.test_mot_challenge import sequence, walking
 from tests.data.sources.test_voc import annotation, element, voc
 from tests.data.sources.test_yolo import yolo
 
@@ -294,3 +295,16 @@ def test_from_the_command_line(given: PascalVoc, tmp_path: Path, capsys: pytest.
     assert "Give --size" in capsys.readouterr().err
     assert execute(["convert", str(given.path), str(tmp_path / "x"), "--to", "yolo", "dificult=drop"]) == 2
     assert "Did you mean 'difficult'" in capsys.readouterr().err
+
+
+def test_from_motchallenges_sequences(tmp_path: Path) -> None:
+    lines = [*walking(2), "1,2,1,1,9,9,1,3,1"]
+    sequence(tmp_path / "data" / "street", lines, frames=2)
+    command = ["convert", str(tmp_path / "data"), str(tmp_path / "boxes"), "--to", "csv_boxes", "ignored=[]"]
+    assert execute([*command, "--from", "mot_challenge"]) == 0
+    folder = tmp_path / "boxes"
+    found = boxes(read({"kind": "csv_boxes", "path": folder / "boxes.csv", "image_root": folder / "images"}))
+    assert [(name, len(rows)) for name, rows in found.items()] == [
+        ("street/000001", 1),
+        ("street/000002", 1),
+    ]

@@ -13,6 +13,7 @@ from pipeline.data.sources.digits import Digits
 from pipeline.data.sources.folders import ClassFolders
 from pipeline.data.sources.followed import FollowedSequences
 from pipeline.data.sources.idx import Idx
+from pipeline.data.sources.mot_challenge import MotChallenge
 from pipeline.data.sources.scenes import Scenes, SceneSequences
 from pipeline.data.sources.table import Table
 from pipeline.data.sources.template_pairs import TemplatePairs
@@ -30,6 +31,7 @@ Source = Annotated[
     | Coco
     | Yolo
     | CsvBoxes
+    | MotChallenge
     | Scenes
     | SceneSequences
     | FollowedSequences
@@ -47,6 +49,7 @@ SOURCES: dict[str, type[DataSource]] = {
     "coco": Coco,
     "yolo": Yolo,
     "csv_boxes": CsvBoxes,
+    "mot_challenge": MotChallenge,
     "scenes": Scenes,
     "scene_sequences": SceneSequences,
     "followed_sequences": FollowedSequences,
@@ -62,6 +65,7 @@ __all__ = [
     "Digits",
     "FollowedSequences",
     "Idx",
+    "MotChallenge",
     "PascalVoc",
     "SceneSequences",
     "Scenes",

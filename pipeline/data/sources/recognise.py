@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.mot_sequences import sequences_in
 from pipeline.data.sources.base import files_below
 from pipeline.data.sources.boxes import number_box
 from pipeline.errors import DataError, nearest
 
-BOX_KINDS = ("pascal_voc", "coco", "yolo", "csv_boxes")
+BOX_KINDS = ("pascal_voc", "coco", "yolo", "csv_boxes", "mot_challenge")
 YAML, JSON, CSV = (".yaml", ".yml"), ".json", ".csv"
 NAMES = re.compile(r"""^["']?names["']?\s*:""", re.MULTILINE)
 """What a YOLO's data.yaml has and other YAML has not."""
@@ -44,7 +45,8 @@ def recognised(path: Path) -> dict[str, Any]:
     if found is None:
         raise DataError(
             f"{path} is in none of the formats {', '.join(BOX_KINDS)}: expected Annotations/*.xml, COCO's JSON, a "
-            "data.yaml with `names`, or a CSV with columns for picture, edges and class. Give the format by --from."
+            "data.yaml with `names`, a CSV with columns for picture, edges and class, or sequences with gt/gt.txt. "
+            "Give the format by --from."
         )
     return found
 
@@ -56,6 +58,8 @@ def candidates(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _of_folder(folder: Path) -> Iterator[dict[str, Any]]:
+    if any(one.truth.is_file() for one in sequences_in(folder)):
+        yield {"kind": "mot_challenge", "path": str(folder)}
     annotations = (folder / "Annotations").is_dir()
     files = [folder / "data.yaml", *sorted(file for suffix in YAML for file in folder.glob(f"*{suffix}"))]
     if named := next(filter(_names_classes, files), None):

@@ -21,6 +21,7 @@ from pipeline.data.sources.boxes import count_of
 from pipeline.data.sources.coco import Coco
 from pipeline.data.sources.csv_boxes import CsvBoxes
 from pipeline.data.sources.followed import OBJECT, FollowedSequences
+from pipeline.data.sources.mot_challenge import MotChallenge
 from pipeline.data.sources.scenes import Scenes, SceneSequences
 from pipeline.data.sources.voc import PascalVoc
 from pipeline.data.sources.yolo import Yolo
@@ -28,7 +29,8 @@ from pipeline.errors import DataError
 
 Generator = np.random.Generator
 PairedSource = Annotated[
-    FollowedSequences | SceneSequences | Scenes | PascalVoc | Coco | Yolo | CsvBoxes, Field(discriminator="kind")
+    FollowedSequences | MotChallenge | SceneSequences | Scenes | PascalVoc | Coco | Yolo | CsvBoxes,
+    Field(discriminator="kind"),
 ]
 
 LEAST_SIDE = 4.0
