@@ -13,7 +13,7 @@ from models.settings import Settings
 from pipeline import yaml_file
 from pipeline.augment import Operation, check
 from pipeline.augment.mixing import check_groups, check_source
-from pipeline.compress import CompressSettings
+from pipeline.compress import CompressSettings, require_parts
 from pipeline.data import several_sizes
 from pipeline.data.input import InputSettings
 from pipeline.data.missing import MissingRegions
@@ -89,6 +89,7 @@ class Config(Settings):
             check_groups(self.augment, self.train.batch_size // (self.train.devices.replicas or 1))
             check_source(self.augment, self.data.source.kind, self.data.source.never_holds())
             self.task.require_suited(self.augment)
+            require_parts(self.task, self.compress.variants)
             several_sizes.check(self.task, self.input)
             several_sizes.check_learner(self.learner, self.input)
             if self.export.anchored:

@@ -146,7 +146,7 @@ def _variants_view(document: Document) -> RenderableType:
     table = Table(*columns, box=None, header_style="bold")
     for column in table.columns[1:-1]:
         column.justify, column.no_wrap = "right", True
-    for name, variant in document.get("variants", {}).items():
+    for name, variant in {**document.get("variants", {}), **document.get("parts", {})}.items():
         table.add_row(name, *_variant_cells(variant, metric))
     return Group(table, Text(), Text(str(_files(document))))
 
@@ -157,9 +157,15 @@ def _variant_cells(variant: Mapping[str, Any], metric: str) -> list[str]:
         _number(variant.get("metrics", {}).get(metric)),
         _number(variant.get("drop")),
         _number(variant.get("agreement")),
-        _number(variant.get("latency_ms"), 2),
+        _latency(variant.get("latency_ms")),
         "yes" if variant.get("blessed") else "no",  # why stands in the error that follows
     ]
+
+
+def _latency(value: Any) -> str:
+    """Milliseconds; of a file that is called in parts, those of each."""
+    parts = value.values() if isinstance(value, Mapping) else [value]
+    return " + ".join(_number(one, 2) for one in parts)
 
 
 def _plain_number(value: float) -> str:

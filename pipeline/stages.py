@@ -36,7 +36,7 @@ from pipeline.environment import environment
 from pipeline.evaluate import evaluate_predictor, finite_result
 from pipeline.files import new_folder, write_file
 from pipeline.run import Run
-from pipeline.summary import MetricSummary, Summary, TrainSummary, variant_summaries
+from pipeline.summary import MetricSummary, Summary, TrainSummary, part_summaries, variant_summaries
 from pipeline.tasks import Task
 from pipeline.train import TrainingJob
 from pipeline.trained import load_model, load_task
@@ -310,11 +310,14 @@ def export(config: Config, run: Run) -> None:
         version = saved_model.export_saved_model(task, model, run.saved_model, pictures, config.export)
     files = {name: run.tflite / file.name for name, file in zip(variants, made, strict=True)}
     write_file(run.export / run.config.name, dump(config))
-    shown = config.compress.calibration
-    divided = parts.publish_parts(task, model, run.export, lambda: calibration_pictures(shown, store, task))
+    shown, ranges = config.compress.calibration, config.compress.calibration.range
+    divided = parts.publish_parts(
+        task, model, run.export, config.compress.variants, lambda: calibration_pictures(shown, store, task), ranges
+    )
     contract.write_contract(run.export, task, version, files, run.read_json(run.environment, "prepare"), divided)
     count = quantity(len(config.export.names(files)), "TFLite file")
-    console.say(f"export: {version} and {count}{f'; {divided}: float32 and int8' if divided else ''}")
+    in_parts = f"; {divided}: {', '.join(['saved_model', *variants])}" if divided else ""
+    console.say(f"export: {version} and {count}{in_parts}")
 
 
 def variant_files(config: Config, run: Run) -> dict[str, Path]:
@@ -354,13 +357,14 @@ def verify(config: Config, run: Run) -> None:
 
 def summarise(config: Config, run: Run) -> Summary:
     """What the Run came to, for machines."""
-    metric = config.task.metric
+    metric, found = config.task.metric, run.read_json(run.verification, "verify")
     return Summary(
         task=config.task.kind,
         metric=MetricSummary(name=metric.name, direction=metric.direction),
         data=run.read_json(run.data, "prepare")["info"]["num_examples"],
         train=TrainSummary(**run.read_json(run.training, "train")),
-        variants=variant_summaries(run.read_json(run.verification, "verify")["variants"]),
+        variants=variant_summaries(found["variants"]),
+        parts=part_summaries(found["parts"]),
     )
 
 

@@ -67,6 +67,31 @@ class VariantSummary(Settings):
     """The reasons, for either."""
 
 
+class PartsSummary(Settings):
+    """One exported file that is called in parts; what is not said here is as in VariantSummary."""
+
+    file: str
+    """Path in the Run: a `.tflite` file or a SavedModel's folder."""
+    bytes: int
+    """Size on disk, of all its files."""
+    zipped_bytes: int
+    """The same after deflate."""
+    metrics: dict[str, Any]
+    """The evaluator's result, the parts called one after the other."""
+    drop: float | None
+    """How much worse the metric is than the trained model's."""
+    agreement: float
+    """Share of the examples with the trained model's answer, 0..1."""
+    max_difference: float | None
+    """Largest difference of any number in the predictions."""
+    latency_ms: dict[str, float]
+    """Signature of each part -> median milliseconds for one picture of it."""
+    blessed: bool
+    """Whether the file keeps its limits."""
+    why: str
+    """The reasons, for either."""
+
+
 class Summary(Settings):
     """The result of a Run."""
 
@@ -80,9 +105,19 @@ class Summary(Settings):
     """How the training went."""
     variants: dict[str, VariantSummary] = Field(default_factory=dict)
     """Name -> exported file, such as `float32`, `int8`, `saved_model`."""
+    parts: dict[str, PartsSummary] = Field(default_factory=dict)
+    """Name -> exported file that is called in parts, such as `parts/int8`; empty for tasks without parts."""
 
 
 def variant_summaries(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The fields of `verification.json`'s variants that the summary repeats."""
-    names = VariantSummary.model_fields
-    return {name: {field: variant[field] for field in names if field in variant} for name, variant in variants.items()}
+    return _repeated(variants, VariantSummary)
+
+
+def part_summaries(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The same of its parts."""
+    return _repeated(parts, PartsSummary)
+
+
+def _repeated(files: Mapping[str, Mapping[str, Any]], summary: type[Settings]) -> dict[str, Any]:
+    return {name: {field: one[field] for field in summary.model_fields if field in one} for name, one in files.items()}

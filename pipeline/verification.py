@@ -69,15 +69,18 @@ class VariantResult:
 
 @dataclass(frozen=True)
 class PartsResult:
-    """What was found of one file that is called in parts; the fields as of `VariantResult`."""
+    """What was found of one file that is called in parts; the fields as of `VariantResult`, but that `latency_ms` is
+    the median of each part by its signature, for one picture of it."""
 
     file: Path
     bytes: int
+    zipped_bytes: int
     metrics: dict[str, Any]
     drop: float
     agreement: float
     max_difference: float
     mean_difference: float
+    latency_ms: dict[str, float]
     blessed: bool
     why: str
 

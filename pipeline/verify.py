@@ -34,6 +34,7 @@ from pipeline.verification import Differences, ParityResult, PartsResult, Varian
 if TYPE_CHECKING:
     from pipeline.console import Progress
     from pipeline.data.store import Store
+    from pipeline.export.parts_reader import WholePredictor
     from pipeline.predictors import Predictor
 
 SAVED_MODEL, SAVED_MODEL_IMAGES = SAVED_MODELS
@@ -121,7 +122,8 @@ def verify_variants(
     total = store.info.num_examples[split]
     trained = Candidate(saved_model, KerasPredictor(task.serving_model(model)), task.evaluator())
     candidates = _candidates(task, saved_model, tflite, settings, exact)
-    divided = _divided(task, model, parts) if parts and parts.is_dir() else {}
+    whole = _whole(task, parts, settings.threads) if parts and parts.is_dir() else {}
+    divided = _divided(task, whole, exact)
     warn_of_unused_limits(settings, [*candidates, *divided])
     questions = _questions(task, store, split, settings.batch_size)
     _ask_all(task, trained, candidates | divided, questions, total, progress)
@@ -135,7 +137,12 @@ def verify_variants(
         trained=judge.metrics,
         variants={name: result.held_to(parity.get(name)) for name, result in results.items()},
         parity=parity,
-        parts={name: judge.parts_result(name, candidate) for name, candidate in divided.items()},
+        parts={
+            name: judge.parts_result(
+                name, candidate, whole[candidate.file].latency(sample.inputs, settings.latency_runs)
+            )
+            for name, candidate in divided.items()
+        },
         host={"description": host(), "threads": settings.threads, "runs": settings.latency_runs},
     )
 
@@ -187,8 +194,8 @@ class Judge:
             why=reasons,
         )
 
-    def parts_result(self, name: str, candidate: Candidate) -> PartsResult:
-        """What its answers were worth."""
+    def parts_result(self, name: str, candidate: Candidate, latency_ms: dict[str, float]) -> PartsResult:
+        """What its answers were worth, beside how long each part took."""
         metrics, metric = candidate.evaluator.result(), self._task.metric
         drop = metric.drop(self.metrics[metric.name], metrics[metric.name])
         agreement = candidate.evaluator.agreement_with(self._trained)
@@ -196,11 +203,13 @@ class Judge:
         return PartsResult(
             file=candidate.file,
             bytes=_size(candidate.file),
+            zipped_bytes=_zipped_size(candidate.file),
             metrics=metrics,
             drop=drop,
             agreement=agreement,
             max_difference=candidate.differences.largest,
             mean_difference=candidate.differences.mean,
+            latency_ms=latency_ms,
             blessed=blessed,
             why=reasons,
         )
@@ -242,22 +251,22 @@ def _candidates(
     return candidates
 
 
-def _divided(task: Task, model: keras.Model, folder: Path) -> dict[str, Candidate]:
-    """`parts/NAME` -> the parts in one file. Those that compute in float32 should compute exactly."""
+def _whole(task: Task, folder: Path, threads: int) -> dict[Path, WholePredictor]:
+    """File -> what calls the parts in it one after the other."""
     from pipeline.export.contract import SAVED_MODEL as FOLDER
-    from pipeline.export.parts import FLOAT32
     from pipeline.export.parts_reader import WholePredictor, open_parts
 
-    names = list(task.parts(model))
     files = [folder / FOLDER, *sorted(folder.glob("*.tflite"))]
+    return {file: WholePredictor(task, open_parts(file, task.part_names, threads)) for file in files}
+
+
+def _divided(task: Task, whole: Mapping[Path, WholePredictor], exact: Collection[str]) -> dict[str, Candidate]:
+    """`parts/NAME` -> the parts in one file. Those that compute in float32 should compute exactly."""
     return {
         f"{PARTS}/{file.stem}": Candidate(
-            file,
-            WholePredictor(task, open_parts(file, names)),
-            task.evaluator(),
-            exact=file.name in (FOLDER, FLOAT32),
+            file, predictor, task.evaluator(), exact=file.suffix != ".tflite" or file.stem in exact
         )
-        for file in files
+        for file, predictor in whole.items()
     }
 
 

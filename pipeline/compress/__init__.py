@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator
 
 from models.settings import Settings
-from pipeline.compress.base import Compression, CompressionJob
+from pipeline.compress.base import Compression, CompressionJob, PartCompression
 from pipeline.compress.binary import Binary
 from pipeline.compress.calibration import Calibration, Percentile
 from pipeline.compress.channel_pruning import ChannelPruned
@@ -18,7 +18,11 @@ from pipeline.compress.post_training import DynamicInt8, Float16, Float32, Float
 from pipeline.compress.pruning import Pruned, Pruned2Of4
 from pipeline.compress.quantization_aware import Int8Qat
 from pipeline.compress.selective import Int8Selective
+from pipeline.errors import ConfigError
 from pipeline.sweep.settings import SweepLimits
+
+if TYPE_CHECKING:
+    from pipeline.tasks.base import Task
 
 Variant = Annotated[
     Float32
@@ -71,6 +75,19 @@ def require_unique_names(variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
     if repeated:
         raise ValueError(f"two variants are called {', '.join(repeated)}: give each its own `name`")
     return variants
+
+
+def require_parts(task: Task, variants: tuple[Variant, ...]) -> None:
+    """Raises ConfigError where a variant cannot make files of the parts that a network of this task ships as."""
+    able = [kind for kind, made in VARIANTS.items() if issubclass(made, PartCompression)]
+    for place, variant in enumerate(variants):
+        if task.part_names and not isinstance(variant, PartCompression):
+            raise ConfigError(
+                f"`compress.variants.{place}` ({variant.kind}) makes one file of a whole network, but the task "
+                f"{task.name!r} ships in parts ({', '.join(task.part_names)}), which it cannot make. Leave it out; "
+                f"these can: {', '.join(able)}.",
+                ("compress", "variants", place),
+            )
 
 
 class SweepSettings(Settings):

@@ -137,3 +137,26 @@ class Compression(Settings):
     def compress(self, job: CompressionJob) -> Compressed:
         """The file, and what there is to say about how it was made; errors as of `convert`."""
         return Compressed(self.convert(job))
+
+
+@dataclass(frozen=True, eq=False)
+class PartJob:
+    """A part of a trained network that production calls by itself, see `Task.parts`, and that waits to be compressed.
+
+    Args:
+        model: float32 inputs by name, among them `image` [B, H, W, C] 0..255; float32 outputs by name.
+        inputs: gives what it takes of the calibration pictures, [n, ...] each, by name; computed when asked for.
+        ranges: how the ranges of activations follow from these.
+    """
+
+    model: keras.Model
+    inputs: Callable[[], Mapping[str, np.ndarray]]
+    ranges: Ranges
+
+
+class PartCompression(Compression):
+    """A technique that needs no more than a network and what goes into it, and so makes files of parts as well."""
+
+    @abstractmethod
+    def convert_part(self, job: PartJob) -> bytes:
+        """A `.tflite` of a part, float32 at its inputs and outputs; errors as of `convert`."""

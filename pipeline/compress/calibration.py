@@ -8,6 +8,7 @@ quantization for deep learning inference: principles and empirical evaluation", 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -31,12 +32,12 @@ class Ranges(Settings):
     """How the range of an activation follows from the values that it took."""
 
     @abstractmethod
-    def apply(self, calibrated: bytes, pictures: np.ndarray) -> bytes:
+    def apply(self, calibrated: bytes, inputs: Mapping[str, np.ndarray]) -> bytes:
         """Sets the ranges of a file.
 
         Args:
-            calibrated: a float `.tflite` whose activations hold the extremes seen on `pictures`.
-            pictures: uint8 [n, H, W, C].
+            calibrated: a float `.tflite` whose activations hold the extremes seen on `inputs`.
+            inputs: what it was calibrated on, [n, ...] by name.
         """
 
 
@@ -46,7 +47,7 @@ class MinMax(Ranges):
     kind: Literal["min_max"] = "min_max"
     """From the least to the greatest value."""
 
-    def apply(self, calibrated: bytes, pictures: np.ndarray) -> bytes:
+    def apply(self, calibrated: bytes, inputs: Mapping[str, np.ndarray]) -> bytes:
         """The file as it is."""
         return calibrated
 
@@ -60,9 +61,9 @@ class Percentile(Ranges):
     """Share of the values, in per cent, that lie below the upper end, and above the lower end: 99.99 cuts off one value
     in ten thousand at each."""
 
-    def apply(self, calibrated: bytes, pictures: np.ndarray) -> bytes:
+    def apply(self, calibrated: bytes, inputs: Mapping[str, np.ndarray]) -> bytes:
         """The file with narrower ranges inside; its inputs and outputs keep their extremes."""
-        return flatbuffer.with_ranges(calibrated, percentiles(calibrated, pictures, self.percentile))
+        return flatbuffer.with_ranges(calibrated, percentiles(calibrated, inputs, self.percentile))
 
 
 AnyRanges = Annotated[MinMax | Percentile, Field(discriminator="kind")]
@@ -113,13 +114,16 @@ def warn_of_one_class(classes: np.ndarray, names: tuple[str, ...]) -> None:
         )
 
 
-def percentiles(calibrated: bytes, pictures: np.ndarray, percentile: float) -> dict[int, tuple[float, float]]:
+def percentiles(
+    calibrated: bytes, inputs: Mapping[str, np.ndarray], percentile: float
+) -> dict[int, tuple[float, float]]:
     """Activation -> its range without the outermost values, measured by running the float graph.
 
     Memory is that of one picture's activations and a histogram of each.
 
     Args:
-        calibrated: a float `.tflite` whose activations hold the extremes seen on `pictures`.
+        calibrated: a float `.tflite` whose activations hold the extremes seen on `inputs`.
+        inputs: [n, ...] by name.
 
     Returns:
         Index of each tensor that is neither input nor output -> (low, high).
@@ -127,9 +131,10 @@ def percentiles(calibrated: bytes, pictures: np.ndarray, percentile: float) -> d
     extremes = flatbuffer.ranges(calibrated)
     counts = {index: np.zeros(BINS, np.int64) for index in extremes}
     interpreter = _interpreter(calibrated)
-    image = interpreter.get_input_details()[0]["index"]
-    for picture in pictures:
-        interpreter.set_tensor(image, picture[np.newaxis].astype(np.float32))
+    taken = flatbuffer.signature_inputs(calibrated)
+    for row in range(len(next(iter(inputs.values())))):
+        for name, index in taken.items():
+            interpreter.set_tensor(index, inputs[name][row : row + 1].astype(np.float32))
         interpreter.invoke()
         for index, ends in extremes.items():
             counts[index] += np.histogram(interpreter.get_tensor(index), bins=BINS, range=ends)[0]

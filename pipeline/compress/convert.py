@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.heads import IMAGE
 from models.stack import keras, tf
 from pipeline.compress import flatbuffer
 from pipeline.compress.calibration import MinMax, Ranges
@@ -135,7 +136,15 @@ def int8_file(model: keras.Model, pictures: np.ndarray, ranges: Ranges | None = 
 
 
 def calibrated_file(model: keras.Model, pictures: np.ndarray, ranges: Ranges | None = None) -> bytes:
-    """A float32 `.tflite` whose activations hold their ranges: what `quantized` takes. Arguments as of `int8_file`.
+    """A float32 `.tflite` whose activations hold their ranges: what `quantized` takes. Arguments as of `int8_file`."""
+    (image,) = model.input_names
+    return calibrated_on(model, {image: pictures}, ranges, image)
+
+
+def calibrated_on(
+    model: keras.Model, inputs: Mapping[str, np.ndarray], ranges: Ranges | None = None, image: str = IMAGE
+) -> bytes:
+    """The same of a model with several inputs, [n, ...] by name; `image` names the one that is a picture, 0..255.
 
     The converter's steps are called one by one because only between them can the input's range be set to 0..255, which
     gives scale 1 and zero point 0 in uint8. A picture of extremes among the calibration pictures would also widen the
@@ -144,12 +153,12 @@ def calibrated_file(model: keras.Model, pictures: np.ndarray, ranges: Ranges | N
 
     def prepare(converter: Any) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: representative(pictures)
+        converter.representative_dataset = lambda: representative(inputs)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter._experimental_calibrate_only = True
 
     extremes = flatbuffer.with_decoding_inside(tflite_file(model, prepare), layers_in_float(model))
-    return flatbuffer.with_input_range((ranges or MinMax()).apply(extremes, pictures), 0.0, 255.0)
+    return flatbuffer.with_input_range((ranges or MinMax()).apply(extremes, inputs), image, 0.0, 255.0)
 
 
 def quantized(calibrated: bytes, kept: Collection[str] = ()) -> bytes:
@@ -191,7 +200,15 @@ def int16x8_file(model: keras.Model, pictures: np.ndarray) -> bytes:
         from pipeline.compress import sections
 
         return sections.int16x8_file(model, pictures)
-    return wholly_int16x8(model, lambda: representative(with_extremes(pictures)))
+    (image,) = model.input_names
+    return int16x8_on(model, {image: pictures}, image)
+
+
+def int16x8_on(model: keras.Model, inputs: Mapping[str, np.ndarray], image: str = IMAGE) -> bytes:
+    """The same of a model with several inputs, [n, ...] by name, and without a decoding inside; `image` names the one
+    that is a picture."""
+    widened = with_extremes(inputs, image)
+    return wholly_int16x8(model, lambda: representative(widened))
 
 
 def wholly_int16x8(model: keras.Model, examples: Callable[[], Iterator[Any]]) -> bytes:
@@ -226,20 +243,21 @@ def operations(model: keras.Model) -> set[str]:
     return {operation.type for operation in graph.get_operations()} - PASSING_OPERATIONS
 
 
-def representative(pictures: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """Calibration pictures one by one, as the converter wants them: float32 [1, H, W, C]."""
-    for picture in pictures:
-        yield [picture[np.newaxis].astype(np.float32)]
+def representative(inputs: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """Calibration inputs [n, ...] one by one, as the converter wants them: by name, since it has an order of its own,
+    float32 [1, ...]."""
+    for row in range(len(next(iter(inputs.values())))):
+        yield {name: values[row : row + 1].astype(np.float32) for name, values in inputs.items()}
 
 
-def with_extremes(pictures: np.ndarray) -> np.ndarray:
-    """The pictures and the first one again with a black and a white pixel, so that the input's range is 0..255.
+def with_extremes(inputs: Mapping[str, np.ndarray], image: str) -> dict[str, np.ndarray]:
+    """The inputs and the first ones again, the picture with a black and a white pixel, so that its range is 0..255.
 
     The ranges behind the first layers may grow by it, which 16 bits bear.
     """
-    extreme = pictures[:1].copy()
-    extreme[:, 0, 0], extreme[:, -1, -1] = 0, 255
-    return np.concatenate([pictures, extreme])
+    first = {name: values[:1].copy() for name, values in inputs.items()}
+    first[image][:, 0, 0], first[image][:, -1, -1] = 0, 255
+    return {name: np.concatenate([values, first[name]]) for name, values in inputs.items()}
 
 
 def _serving_function(model: keras.Model) -> Any:

@@ -51,9 +51,10 @@ def operator_name(code: Any) -> str:
     return names[number]
 
 
-def with_input_range(content: bytes, low: float, high: float) -> bytes:
-    """A calibrated file whose pictures are known to span low..high, whatever the calibration pictures spanned."""
-    return with_ranges(content, {int(index): (low, high) for index in unpack(content).subgraphs[0].inputs})
+def with_input_range(content: bytes, name: str, low: float, high: float) -> bytes:
+    """A calibrated file whose input of this name is known to span low..high, whatever the calibration pictures
+    spanned."""
+    return with_ranges(content, {signature_inputs(content)[name]: (low, high)})
 
 
 def output_names(content: bytes) -> list[str]:
@@ -109,6 +110,11 @@ def border_operators(content: bytes) -> tuple[set[str], set[str]]:
     names = [(operator_name(model.operatorCodes[one.opcodeIndex]), one) for one in graph.operators]
     reading = {name for name, one in names if inputs & set(one.inputs)}
     return reading, {name for name, one in names if outputs & set(one.outputs)}
+
+
+def signature_inputs(content: bytes) -> dict[str, int]:
+    """What the signature calls each input of the file -> index of its tensor."""
+    return {entry.name.decode(): int(entry.tensorIndex) for entry in unpack(content).signatureDefs[0].inputs}
 
 
 def signature_outputs(content: bytes) -> dict[str, str]:

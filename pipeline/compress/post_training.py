@@ -6,14 +6,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from models.stack import tf
+from models.stack import keras, tf
 from pipeline.compress import convert
-from pipeline.compress.base import Compression, CompressionJob
+from pipeline.compress.base import Compression, CompressionJob, PartCompression, PartJob
 from pipeline.compress.calibration import AnyRanges
 from pipeline.compress.quantization_aware import with_fixed_statistics
 
 
-class Float32(Compression):
+class Float32(PartCompression):
     """The trained model as it is, in float32: the measure for all other variants. Takes float32 pictures."""
 
     same_function: ClassVar[bool] = True
@@ -23,6 +23,10 @@ class Float32(Compression):
     def convert(self, job: CompressionJob) -> bytes:
         """A float32 `.tflite`."""
         return convert.tflite_file(job.serving())
+
+    def convert_part(self, job: PartJob) -> bytes:
+        """A float32 `.tflite`."""
+        return convert.tflite_file(job.model)
 
 
 class Float32FineTuned(Compression):
@@ -48,7 +52,7 @@ class Float32FineTuned(Compression):
         return convert.tflite_file(job.task.serving_model(tuned))
 
 
-class Float16(Compression):
+class Float16(PartCompression):
     """Weights stored in float16, half the size; arithmetic in float32 on CPUs, float16 on GPUs."""
 
     kind: Literal["float16"] = "float16"
@@ -56,15 +60,14 @@ class Float16(Compression):
 
     def convert(self, job: CompressionJob) -> bytes:
         """A `.tflite` with float16 weights."""
+        return convert.with_decoding(job.trunk(), job.task, _float16_file)
 
-        def prepare(converter: Any) -> None:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
-
-        return convert.with_decoding(job.trunk(), job.task, lambda model: convert.tflite_file(model, prepare))
+    def convert_part(self, job: PartJob) -> bytes:
+        """A `.tflite` with float16 weights."""
+        return _float16_file(job.model)
 
 
-class DynamicInt8(Compression):
+class DynamicInt8(PartCompression):
     """Weights in int8, a quarter of the size; activations are quantized on the fly. Needs no calibration."""
 
     kind: Literal["dynamic_int8"] = "dynamic_int8"
@@ -72,14 +75,14 @@ class DynamicInt8(Compression):
 
     def convert(self, job: CompressionJob) -> bytes:
         """A `.tflite` with int8 weights and float32 input and output."""
+        return convert.with_decoding(job.trunk(), job.task, _dynamic_file)
 
-        def prepare(converter: Any) -> None:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    def convert_part(self, job: PartJob) -> bytes:
+        """A `.tflite` with int8 weights and float32 inputs and outputs."""
+        return _dynamic_file(job.model)
 
-        return convert.with_decoding(job.trunk(), job.task, lambda model: convert.tflite_file(model, prepare))
 
-
-class Int8(Compression):
+class Int8(PartCompression):
     """Weights and activations in int8: no float operator inside, for phones, DSPs and microcontrollers."""
 
     kind: Literal["int8"] = "int8"
@@ -98,8 +101,12 @@ class Int8(Compression):
         )
         return convert.with_input_output(content, self.input_output)
 
+    def convert_part(self, job: PartJob) -> bytes:
+        """A fully quantized `.tflite`, but for its inputs and outputs."""
+        return convert.quantized(convert.calibrated_on(job.model, job.inputs(), self.range or job.ranges))
 
-class Int16x8(Compression):
+
+class Int16x8(PartCompression):
     """Weights in int8, activations in int16: nearly float accuracy at the size of int8, slower than int8."""
 
     kind: Literal["int16x8"] = "int16x8"
@@ -108,3 +115,22 @@ class Int16x8(Compression):
     def convert(self, job: CompressionJob) -> bytes:
         """A `.tflite` with int8 weights, int16 activations, float32 input and output."""
         return convert.with_decoding(job.trunk(), job.task, lambda model: convert.int16x8_file(model, job.calibration))
+
+    def convert_part(self, job: PartJob) -> bytes:
+        """The same of a part."""
+        return convert.int16x8_on(job.model, job.inputs())
+
+
+def _float16_file(model: keras.Model) -> bytes:
+    def prepare(converter: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+
+    return convert.tflite_file(model, prepare)
+
+
+def _dynamic_file(model: keras.Model) -> bytes:
+    def prepare(converter: Any) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+    return convert.tflite_file(model, prepare)

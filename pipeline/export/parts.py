@@ -11,7 +11,8 @@ Pictures are uint8 in the SavedModel, where B is any number, and float32 in `.tf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from models.graphs import with_float_input
 from models.heads import IMAGE
 from models.stack import keras, tf
 from pipeline.compress import convert, flatbuffer
+from pipeline.compress.base import Compression, PartCompression, PartJob
+from pipeline.compress.calibration import Ranges
 from pipeline.compress.compaction import compacted
 from pipeline.export.contract import SAVED_MODEL
 from pipeline.files import new_folder, write_file
@@ -31,31 +34,71 @@ Inputs = Mapping[str, np.ndarray]
 
 PARTS = "parts"
 """The folder beside the other exported files."""
-FLOAT32, INT8 = "float32.tflite", "int8.tflite"
-"""What it holds, beside the SavedModel."""
 
 
-def publish_parts(task: Task, model: keras.Model, folder: Path, pictures: Callable[[], np.ndarray]) -> Path | None:
-    """Writes the parts of a network as a SavedModel and as `.tflite` files, all or nothing, and says where; None where
-    the task has none.
+def publish_parts(
+    task: Task,
+    model: keras.Model,
+    folder: Path,
+    variants: Sequence[Compression],
+    pictures: Callable[[], np.ndarray],
+    ranges: Ranges,
+) -> Path | None:
+    """Writes the parts of a network as a SavedModel and as a `.tflite` for each variant, all or nothing, and says
+    where; None where the task has none.
 
     Args:
         task: resolved.
         model: trained; `image` uint8 [B,H,W,C] in.
         folder: of all that is exported.
-        pictures: gives those that the ranges of int8 come from, uint8 [n,H,W,C].
+        variants: `NAME.tflite` is what each is called; a configuration with others than PartCompressions is refused.
+        pictures: gives those that ranges of activations come from, uint8 [n,H,W,C]; asked once, where any are needed.
+        ranges: how, where a variant does not say it.
 
     Raises:
-        ExportError: an operator is not one of TFLite's builtin ones.
+        ExportError: a variant, or TFLite's builtin operators, cannot express a part.
         StorageError: it cannot be written.
     """
-    if not task.parts(model):
+    if not task.part_names:
         return None
+    divided = Divided(task, model, pictures, ranges)
     with new_folder(folder / PARTS) as unfinished:
         save_parts(task, model, unfinished / SAVED_MODEL)
-        write_file(unfinished / FLOAT32, float32_file(task, model))
-        write_file(unfinished / INT8, int8_file(task, model, pictures()))
+        for variant in (one for one in variants if isinstance(one, PartCompression)):
+            write_file(unfinished / f"{variant.variant_name}.tflite", divided.file(variant))
     return folder / PARTS
+
+
+class Divided:
+    """A trained network in parts that wait to be compressed. Arguments as of `publish_parts`."""
+
+    def __init__(self, task: Task, model: keras.Model, pictures: Callable[[], np.ndarray], ranges: Ranges):
+        self._task, self._pictures, self._ranges = task, pictures, ranges
+        self._parts = task.parts(convert.in_float32(with_float_input(model)))
+
+    def file(self, variant: PartCompression) -> bytes:
+        """A `.tflite` with a signature for each part, the task's decoding behind the last; float32 in and out."""
+        files = {name: variant.convert_part(self._job(name, part)) for name, part in self._others.items()}
+        name, last = self._last
+        made = convert.with_decoding(last, self._task, lambda model: variant.convert_part(self._job(name, model)))
+        return convert.runnable(compacted(merged({**files, name: made})))
+
+    @property
+    def _last(self) -> tuple[str, keras.Model]:
+        return list(self._parts.items())[-1]
+
+    @property
+    def _others(self) -> dict[str, keras.Model]:
+        return {name: part for name, part in self._parts.items() if name != self._last[0]}
+
+    def _job(self, name: str, model: keras.Model) -> PartJob:
+        return PartJob(model, lambda: self._inputs[name], self._ranges)
+
+    @cached_property
+    def _inputs(self) -> dict[str, Inputs]:
+        """What each part takes of the calibration pictures."""
+        pictures = self._pictures().astype(np.float32)
+        return inputs_of(self._parts, self._task.part_pictures(pictures))
 
 
 def decoded_parts(task: Task, model: keras.Model) -> dict[str, keras.Model]:
@@ -85,30 +128,6 @@ def _signature(part: keras.Model) -> Callable[..., Mapping[str, Any]]:
     return tf.function(answer).get_concrete_function(**specs)
 
 
-def float32_file(task: Task, model: keras.Model) -> bytes:
-    """A `.tflite` with a signature for each part.
-
-    Raises:
-        ExportError: an operator is not one of TFLite's builtin ones.
-    """
-    made = decoded_parts(task, with_float_input(model))
-    return _runnable({name: convert.tflite_file(part) for name, part in made.items()})
-
-
-def int8_file(task: Task, model: keras.Model, pictures: np.ndarray) -> bytes:
-    """The same in int8; inputs and outputs stay float32, and so does the decoding.
-
-    Args:
-        pictures: uint8 [n,H,W,C], from which the ranges come.
-    """
-    made = task.parts(with_float_input(model))
-    given = inputs_of(made, task.part_pictures(pictures.astype(np.float32)))
-    files = {name: _quantized(part, given[name]) for name, part in made.items()}
-    last, raw = list(made.items())[-1]
-    decoding = convert.tflite_file(convert.decoding(task, raw))
-    return _runnable({**files, last: flatbuffer.join(files[last], decoding)})
-
-
 def inputs_of(parts: Mapping[str, keras.Model], pictures: Mapping[str, np.ndarray]) -> dict[str, Inputs]:
     """What each part takes, [n, ...] by name: its pictures, and what parts before it give of theirs."""
     known: dict[str, np.ndarray] = {}
@@ -118,23 +137,6 @@ def inputs_of(parts: Mapping[str, keras.Model], pictures: Mapping[str, np.ndarra
         given[name] = {taken: known[taken] for taken in part.input_names}
         known |= part.predict(given[name], batch_size=1, verbose=0)
     return given
-
-
-def _quantized(part: keras.Model, given: Inputs) -> bytes:
-    def samples() -> Iterator[list[np.ndarray]]:
-        for row in range(len(given[IMAGE])):
-            yield [given[name][row : row + 1] for name in part.input_names]
-
-    def prepare(converter: Any) -> None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = samples
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-
-    return convert.tflite_file(part, prepare)
-
-
-def _runnable(files: Mapping[str, bytes]) -> bytes:
-    return convert.runnable(compacted(merged(files)))
 
 
 def merged(files: Mapping[str, bytes]) -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from models.heads import IMAGE
+from pipeline.latency import measure_latency
 from pipeline.predictors import Arrays, Predictor, SavedModelPredictor
 from pipeline.tasks.base import Task
 
@@ -25,16 +26,26 @@ class WholePredictor:
 
     def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
         """Pictures of the whole network, `image` [B,H,W,C] -> the last part's predictions."""
-        pictures = self._task.part_pictures(np.asarray(inputs[IMAGE]))
-        known: dict[str, np.ndarray] = {}
-        found: dict[str, np.ndarray] = {}
-        for name, part in self._parts.items():
-            found = part({**known, IMAGE: pictures[name]})
-            known.update(found)
+        *_, (_, _, found) = self._calls(inputs)
         return found
 
+    def latency(self, inputs: Arrays, runs: int) -> dict[str, float]:
+        """Signature -> median milliseconds of so many calls for the first picture of `inputs`."""
+        calls = self._calls({IMAGE: inputs[IMAGE][:1]})
+        return {name: measure_latency(self._parts[name], given, runs).median for name, given, _ in calls}
 
-def open_parts(file: Path, names: Sequence[str]) -> dict[str, Predictor]:
+    def _calls(self, inputs: Arrays) -> Iterator[tuple[str, Arrays, dict[str, np.ndarray]]]:
+        """The signature of each part, what it is given, what it answers."""
+        pictures = self._task.part_pictures(np.asarray(inputs[IMAGE]))
+        known: dict[str, np.ndarray] = {}
+        for name, part in self._parts.items():
+            given = {**known, IMAGE: pictures[name]}
+            found = part(given)
+            yield name, given, found
+            known.update(found)
+
+
+def open_parts(file: Path, names: Sequence[str], threads: int = 1) -> dict[str, Predictor]:
     """Signature -> its predictor, of a SavedModel's folder or of a `.tflite`."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -42,6 +53,6 @@ def open_parts(file: Path, names: Sequence[str]) -> dict[str, Predictor]:
 
     if file.is_dir():
         return {name: SavedModelPredictor(file, name) for name in names}
-    interpreter = Interpreter(model_path=str(file), num_threads=1)
+    interpreter = Interpreter(model_path=str(file), num_threads=threads)
     interpreter.allocate_tensors()
     return {name: SignaturePredictor(interpreter, name) for name in names}

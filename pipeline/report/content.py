@@ -40,18 +40,20 @@ def collect(run: Run, settings: ReportSettings) -> Content:
     environment = _json(run, run.environment, "prepare") or {}
     verification = _json(run, run.verification, "verify") or {}
     variants = verification.get("variants") or summary.get("variants") or {}
+    parts = verification.get("parts") or summary.get("parts") or {}
     metric = (summary.get("metric") or {}).get("name") or next(iter(scalars(evaluation)), "")
     content = {
         "title": settings.title or run.path.resolve().name,
         "task": summary.get("task") or "",
         "metric": {"name": metric, "direction": (summary.get("metric") or {}).get("direction")},
-        "verdict": verdict(variants),
+        "verdict": verdict({**variants, **parts}, "file" if parts else "variant"),
         "split": "test" if data["info"]["num_examples"].get("test") else "validation",
         "data": _data(data, run),
         "diagnosis": diagnosis(run),
         "training": {**training, "facts": list(_facts(training)), "learned_from": _learned_from(run)},
         "evaluation": _evaluation(evaluation, run),
         "variants": variants,
+        "parts": parts,
         "outcomes": _outcomes(run, variants),
         "sweep": _json(run, run.sweep_result, "compress --sweep"),
         "smallest": _best(variants, "bytes"),
@@ -64,8 +66,11 @@ def collect(run: Run, settings: ReportSettings) -> Content:
     return {**content, "shown": _figures(run, variants, metric)}
 
 
-def verdict(variants: Mapping[str, Mapping[str, Any]]) -> Content:
+def verdict(variants: Mapping[str, Mapping[str, Any]], what: str = "variant") -> Content:
     """Whether what was exported may be shipped.
+
+    Args:
+        what: one of them is called.
 
     Returns:
         `text`, a sentence; `tone`, `good`, `mixed`, `bad` or `open`; `refused`, (name, why not) of each.
@@ -76,12 +81,12 @@ def verdict(variants: Mapping[str, Mapping[str, Any]]) -> Content:
     if not count:
         text, tone = "Not verified yet", "open"
     elif len(blessed) == count:
-        text = "The only variant is blessed" if count == 1 else f"All {count} variants are blessed"
+        text = f"The only {what} is blessed" if count == 1 else f"All {count} {what}s are blessed"
         tone = "good"
     elif blessed:
-        text, tone = f"{len(blessed)} of {count} variants {'is' if len(blessed) == 1 else 'are'} blessed", "mixed"
+        text, tone = f"{len(blessed)} of {count} {what}s {'is' if len(blessed) == 1 else 'are'} blessed", "mixed"
     else:
-        text, tone = f"None of {count} variants is blessed" if count > 1 else "The only variant is not blessed", "bad"
+        text, tone = f"None of {count} {what}s is blessed" if count > 1 else f"The only {what} is not blessed", "bad"
     return {"text": text, "tone": tone, "refused": refused}
 
 

@@ -114,6 +114,8 @@ class Task(Settings):
     """The Example's field that holds what is to be learned."""
     metric: ClassVar[Metric]
     """What the task is judged by."""
+    part_names: ClassVar[tuple[str, ...]] = ()
+    """The parts that its networks ship in, in the order in which they are called; none where they are called whole."""
 
     @abstractmethod
     def resolve(self, info: DataInfo) -> Task:
@@ -234,7 +236,7 @@ class Task(Settings):
         return model
 
     def parts(self, model: keras.Model) -> dict[str, keras.Model]:
-        """What production calls one after the other in place of the whole network, by name; nothing by default.
+        """What production calls one after the other in place of the whole network, by `part_names`; nothing by default.
 
         Layers and weights are shared. Each part takes `image` and, by name, what parts before it give; the last one
         gives the raw outputs.

@@ -52,6 +52,7 @@ class SingleObjectTracking(Task):
     class_names: ClassVar[tuple[str, ...]] = ("object",)
     """Whatever is followed: what its data calls every object."""
     metric: ClassVar[Metric] = Metric("mean_iou", "max")
+    part_names: ClassVar[tuple[str, ...]] = (TEMPLATE, SEARCH)
 
     @model_validator(mode="after")
     def _pair_of_squares(self) -> SingleObjectTracking:

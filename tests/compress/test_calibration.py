@@ -38,7 +38,7 @@ def identity_and_its_double() -> keras.Model:
 def test_percentiles_are_those_of_the_values_of_all_pictures():
     pictures = np.arange(1000).reshape(10, 100, 1, 1).astype(np.uint8)
     calibrated = convert.calibrated_file(identity_and_its_double(), pictures)
-    ((low, high),) = percentiles(calibrated, pictures, 97.0).values()
+    ((low, high),) = percentiles(calibrated, {"image": pictures}, 97.0).values()
     values = 2.0 * pictures.ravel()
     width = np.ptp(values) / 2048
     assert low == pytest.approx(np.quantile(values, 0.03), abs=2 + width)
@@ -60,6 +60,23 @@ def test_percentile_narrows_the_ranges_inside_and_no_others():
     graph = flatbuffer.unpack(narrow).subgraphs[0]
     assert graph.tensors[graph.inputs[0]].quantization.max[0] == 255.0
     assert graph.tensors[graph.outputs[0]].quantization.max[0] == 500.0
+
+
+def test_a_model_of_two_inputs_is_calibrated_on_both():
+    image, other = keras.Input((100, 1, 1), name="image"), keras.Input((100, 1, 1), name="other")
+    both = keras.layers.Add(name="both")([image, other])
+    model = keras.Model([image, other], {"values": keras.layers.Conv2D(1, 1, kernel_initializer="ones")(both)})
+    pictures = np.full((2, 100, 1, 1), 10, np.uint8)
+    given = {"image": pictures, "other": np.full((2, 100, 1, 1), 500, np.float32)}
+    given["other"][0, 0], given["other"][0, 1] = 4000, -4000
+    for how, (least, most) in {MinMax(): (-3990, 4010), Percentile(percentile=98): (505, 515)}.items():
+        content = convert.calibrated_on(model, given, how)
+        ((low, high),) = flatbuffer.ranges(content).values()
+        assert (low, high) == pytest.approx((least, most), abs=5)
+        places, tensors = flatbuffer.signature_inputs(content), flatbuffer.unpack(content).subgraphs[0].tensors
+        ends = {name: tensors[place].quantization for name, place in places.items()}
+        assert (ends["image"].min[0], ends["image"].max[0]) == (0, 255)
+        assert (ends["other"].min[0], ends["other"].max[0]) == (-4000, 4000)
 
 
 def test_fewer_pictures_than_asked_for_are_said_with_numbers(store, capsys):

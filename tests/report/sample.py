@@ -100,6 +100,25 @@ def _run(folder: Path, task: str, info: DataInfo, evaluator: Evaluator, metric: 
     return run
 
 
+def with_parts(run: Run) -> Run:
+    """The Run of a network that is called in parts, one file of which is not blessed."""
+    verification = run.read_json(run.verification, "verify")
+    parts = {
+        f"parts/{name}": {
+            **{key: value for key, value in verification["variants"][name].items() if key in PART_FIELDS},
+            "file": f"export/parts/{name}.tflite",
+            "zipped_bytes": 123_456,
+            "latency_ms": {"template": 1.25, "search": 2.75},
+        }
+        for name in ("float32", "int16x8")
+    }
+    run.write_json(run.verification, {**verification, "parts": parts})
+    return run
+
+
+PART_FIELDS = ("bytes", "metrics", "drop", "agreement", "max_difference", "mean_difference", "blessed", "why")
+
+
 def with_diagnosis(run: Run) -> Run:
     """The Run after `convoy doctor data`: a pair of pictures, a picture alone, and a kind with more than is shown."""
     findings = (

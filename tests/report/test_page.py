@@ -77,6 +77,17 @@ def test_the_page_says_what_counts(run: Run):
         assert words in text
 
 
+def test_parts_have_a_table_of_their_own_and_count_in_the_verdict(tmp_path: Path):
+    run = sample.with_parts(sample.regression_run(tmp_path / "parts"))
+    build_report(run)
+    text = Tags(run.report.read_text(encoding="utf-8")).text
+    assert "6 of 8 files are blessed" in text
+    row = " ".join(text.partition("parts/float32")[2].partition("parts/int16x8")[0].split())
+    for words in ("✓ blessed", "1.1 MB", "123 kB", "1.25 ms2.75 ms"):
+        assert words in row
+    assert "Template" in text and "Search" in text
+
+
 def test_figures_follow_the_reader_s_colours(run: Run):
     page = run.report.read_text(encoding="utf-8")
     drawings = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
