@@ -127,6 +127,25 @@ class ExactValidationLoss(Callback):
                 logs[name] = (logs[name] - penalty) * self.factor + penalty
 
 
+class SameNumbers(Callback):
+    """Gives all hosts of a training the chief's numbers, so that they judge alike: if one stopped before the others, or
+    kept other weights, these would wait for it forever.
+
+    Args:
+        of_chief: float64 [n] of this host -> those of the chief.
+    """
+
+    def __init__(self, of_chief: Callable[[np.ndarray], Any]):
+        super().__init__()
+        self.of_chief = of_chief
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """In place, as all callbacks after this one see the same logs."""
+        if logs:
+            own = np.array([float(value) for value in logs.values()], np.float64)
+            logs.update(zip(logs, (float(value) for value in self.of_chief(own)), strict=True))
+
+
 class BestWeights(Callback):
     """Keeps the weights with the best validation metric, and stops where it has not improved for long enough.
 
@@ -214,11 +233,16 @@ class Saving(Callback):
 
 
 class GracefulStop(Callback):
-    """Turns Ctrl-C and SIGTERM into: finish the step, save a checkpoint, say how to resume."""
+    """Turns Ctrl-C and SIGTERM into: finish the step, save a checkpoint, say how to resume.
 
-    def __init__(self, checkpoints: Checkpoints):
+    Args:
+        anywhere: whether what is true or false here is true on any host of the training; they stop together.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, anywhere: Callable[[bool], bool] = bool):
         super().__init__()
         self.checkpoints = checkpoints
+        self.anywhere = anywhere
         self.received: int | None = None
         self.before: dict[int, Any] = {}
 
@@ -245,10 +269,10 @@ class GracefulStop(Callback):
 
     def stop_if_asked(self) -> None:
         """Raises Interrupted once a signal came; the last one may come in the last validation, after all steps."""
-        if self.received is None:
+        if not self.anywhere(self.received is not None):
             return
         self.checkpoints.save()
-        name = signal.Signals(self.received).name
+        name = "another host" if self.received is None else signal.Signals(self.received).name
         raise Interrupted(f"Stopped by {name} after step {int(self.checkpoints.position.step)}; go on with --resume.")
 
 

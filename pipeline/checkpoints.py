@@ -83,6 +83,12 @@ class Checkpoints:
         self.checkpoint = tf.train.Checkpoint(**parts)
         self.manager = tf.train.CheckpointManager(self.checkpoint, str(self.folder), max_to_keep=2)
 
+    def variables(self) -> list[tf.Variable]:
+        """All that a checkpoint holds of what was bound, in the same order on every host."""
+        _ = self.checkpoint.save_counter  # made when it is asked for, and on no host before another
+        parts = tf.train.TrackableView(self.checkpoint).descendants()
+        return [part for part in parts if isinstance(part, tf.Variable)]
+
     def restore(self) -> None:
         """Loads the newest checkpoint into what was bound; RunError where it is damaged or of another model."""
         path = str(self.latest())

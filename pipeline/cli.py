@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -39,8 +40,8 @@ from pipeline.cli_options import (
 )
 from pipeline.command import app, verb
 from pipeline.console import Level, terminal
-from pipeline.errors import ConfigError, ConvoyError, Interrupted
-from pipeline.opening import config_file, finished_job, location, opened, run_folder_of
+from pipeline.errors import ConfigError, ConvoyError, GoesOnAlone, Interrupted
+from pipeline.opening import config_file, finished_job, joint_job, location, opened, run_folder_of
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -52,10 +53,10 @@ FAULT = 70
 @verb
 def run(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None, resume: Resume = False) -> None:
     """Do all of it: prepare, train, evaluate, compress, export, verify, report."""
-    with finished_job("run", config, overrides, run) as job:
+    with joint_job("run", config, overrides, run) as job:
         from pipeline import stages
 
-        stages.run_all(job.config, job.run, resume=resume)
+        stages.run_all(job.config, job.run, resume=resume, team=job.team)
 
 
 @verb
@@ -70,10 +71,10 @@ def prepare(config: ConfigPath, overrides: Overrides = None, run: RunFolder = No
 @verb
 def train(config: ConfigPath, overrides: Overrides = None, run: RunFolder = None, resume: Resume = False) -> None:
     """Train the network; prepares the data first where that has not been done."""
-    with finished_job("train", config, overrides, run) as job:
+    with joint_job("train", config, overrides, run) as job:
         from pipeline import stages
 
-        stages.train(job.config, job.run, resume=resume)
+        stages.train(job.config, job.run, resume=resume, team=job.team)
 
 
 @verb
@@ -376,12 +377,30 @@ def _interrupt(signal_number: int, frame: FrameType | None) -> None:
 def main() -> NoReturn:
     """The entry point `convoy`. SIGTERM is what schedulers send before they kill: it stops as Ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
-    arguments = sys.argv[1:]
+    try:
+        code = _spoken(sys.argv[1:])
+    except GoesOnAlone:
+        _start_anew()
+    sys.exit(code)
+
+
+def _spoken(arguments: Sequence[str]) -> int:
+    """`execute`, with what C++ libraries write kept back unless it is asked for."""
     if {"-v", "--verbose"} & set(arguments):
-        sys.exit(execute(arguments))
+        return execute(arguments)
     with console.native_messages_hidden() as hidden:
         code = execute(arguments)
         if code == FAULT:
             hidden.seek(0)
             sys.stderr.write(hidden.read().decode(errors="replace"))
-    sys.exit(code)
+    return code
+
+
+def _start_anew() -> NoReturn:
+    """Becomes a process of the same command that knows of no other host, and finds the training done."""
+    from pipeline.hosts import VARIABLE
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

@@ -101,6 +101,13 @@ class Interrupted(ConvoyError):
     exit_code = 130
 
 
+class GoesOnAlone(BaseException):
+    """No error: the chief of several hosts has trained with them, and the rest of its command is for a new process.
+
+    In this one TensorFlow belongs to a cluster for good, and would write that into what is exported.
+    """
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest valid one (``Did you mean 'int8'?``) and the list."""
     names = sorted(valid)

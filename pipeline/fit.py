@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -24,7 +25,7 @@ from pipeline.data import input as data_input
 from pipeline.data import several_sizes
 from pipeline.data.example import IMAGE, VALIDATION
 from pipeline.errors import TrainingError
-from pipeline.strategy import Precision, mirrored, per_replica
+from pipeline.strategy import Precision, per_replica
 from pipeline.train import Phase, TrainingJob, TrainingResult, phases
 
 BEST_WEIGHTS = "best.npz"
@@ -73,11 +74,11 @@ def fit(job: TrainingJob, *, resume: bool) -> tuple[keras.Model, TrainingResult]
 
 def start(job: TrainingJob, *, resume: bool) -> Training:
     """Builds the model on all replicas and finds the position to begin at."""
-    strategy = mirrored(job.settings.devices)
+    strategy = job.team.strategy(job.settings.devices)
     per_replica(job.settings.batch_size, strategy.num_replicas_in_sync)
     checkpoints = Checkpoints(job.checkpoints, Position())
     if resume:
-        checkpoints.read_position()
+        job.team.restore(checkpoints.read_position, lambda: list(checkpoints.position.tracked().values()))
     keras.utils.set_random_seed(job.seed)
     with Precision(job.settings.devices.precision), strategy.scope():
         model = build(job)
@@ -127,8 +128,8 @@ def fit_phase(training: Training, phase: Phase, *, restoring: bool, last: bool) 
     if restoring:
         with training.strategy.scope():
             optimizer.build(training.fitted.trainable_variables)
-        training.checkpoints.restore()
-    with callbacks.GracefulStop(training.checkpoints) as graceful:
+        training.job.team.restore(training.checkpoints.restore, training.checkpoints.variables)
+    with callbacks.GracefulStop(training.checkpoints, training.job.team.any) as graceful:
         while int(training.position.step) < phase.last_step and not (last and out_of_patience(training)):
             before = int(training.position.step)
             fit_epochs(training, phase, [*phase_callbacks(training, phase, last=last), graceful])
@@ -167,13 +168,12 @@ def fit_epochs(training: Training, phase: Phase, hooks: list[keras.callbacks.Cal
     job, step = training.job, int(training.position.step)
     epoch, inside = divmod(step, job.steps_per_epoch)
     epochs = epoch + 1 if inside else phase.last_step // job.steps_per_epoch
-    validation = validation_data(job)
     training.fitted.fit(
         training.strategy.distribute_datasets_from_function(batches_from(job, step)),
         initial_epoch=epoch,
         epochs=epochs,
         steps_per_epoch=job.steps_per_epoch - inside,
-        validation_data=validation,
+        **validation(training),
         validation_freq=[number for number in range(1, epochs + 1) if validate_after(job, number, epochs)],
         callbacks=hooks,
         verbose=0,
@@ -204,12 +204,21 @@ def batches_from(job: TrainingJob, step: int) -> Callable[[tf.distribute.InputCo
     return batches
 
 
-def validation_data(job: TrainingJob) -> tf.data.Dataset | None:
-    """(inputs, targets, weights) of the validation split, or None where it is empty."""
-    if not job.store.info.num_examples.get(VALIDATION):
-        return None
-    batches = data_input.validation_batches(job.store, job.task, VALIDATION, job.settings.batch_size, job.input)
+def validation_data(job: TrainingJob, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+    """(inputs, targets, weights) of the validation split, or one host's share of them."""
+    size = job.settings.batch_size
+    batches = data_input.validation_batches(job.store, job.task, VALIDATION, size, job.input, context)
     return job.learner.batches(job.task, batches)
+
+
+def validation(training: Training) -> dict[str, Any]:
+    """The arguments of Keras's `fit` for the validation; none where its split is empty."""
+    job = training.job
+    examples = job.store.info.num_examples.get(VALIDATION)
+    if not examples:
+        return {}
+    count = math.ceil(examples / job.settings.batch_size)
+    return job.team.validation(training.strategy, partial(validation_data, job), count)
 
 
 def phase_callbacks(training: Training, phase: Phase, *, last: bool) -> list[keras.callbacks.Callback]:
@@ -225,6 +234,7 @@ def phase_callbacks(training: Training, phase: Phase, *, last: bool) -> list[ker
         hooks.append(callbacks.Averaging(training.average, position))
     hooks += [
         callbacks.ExactValidationLoss(job.store.info.num_examples.get(VALIDATION, 0), settings.batch_size),
+        *job.team.callbacks(),
         callbacks.BestWeights(
             training.model, best, job.task.monitor, position, training.average, patience, job.steps_per_epoch
         ),
@@ -252,12 +262,14 @@ def out_of_patience(training: Training) -> bool:
 def finished_model(training: Training) -> keras.Model:
     """The model that ships: best weights, float32, built outside the strategy."""
     best = training.job.checkpoints / BEST_WEIGHTS
-    if not math.isnan(float(training.position.best)) and best.exists():
-        callbacks.read_weights(training.model, best)
-    elif training.average is not None:
+    if training.average is not None:
         training.average.swap()
+    last = training.model.get_weights()  # all hosts take part in this, whatever files they have
     model = training.job.task.build()
-    model.set_weights(training.model.get_weights())
+    if not math.isnan(float(training.position.best)) and best.exists():
+        callbacks.read_weights(model, best)
+    else:
+        model.set_weights(last)
     return model
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from pipeline.errors import ConfigError, RunError, VerificationError
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.run import Run
+    from pipeline.team import Team
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Job:
 
     config: Config
     run: Run
+    team: Team
 
 
 def location(place: str | os.PathLike[str]) -> Path:
@@ -31,34 +33,48 @@ def location(place: str | os.PathLike[str]) -> Path:
     return locations.location(place)
 
 
+def joint_job(
+    name: str, source: Path, overrides: list[str] | None, run_folder: Path | None
+) -> AbstractContextManager[Job]:
+    """The same as `finished_job`, for what all hosts do together that the environment names."""
+    from pipeline.team import team_of
+
+    return finished_job(name, source, overrides, run_folder, team_of())
+
+
 @contextmanager
-def finished_job(name: str, source: Path, overrides: list[str] | None, run_folder: Path | None) -> Iterator[Job]:
+def finished_job(
+    name: str, source: Path, overrides: list[str] | None, run_folder: Path | None, team: Team | None = None
+) -> Iterator[Job]:
     """Opens what a stage works on, and afterwards shows what came out of it, blessed or not."""
     from pipeline import outcome
 
-    with opened(source, overrides, run_folder) as job:
+    with opened(source, overrides, run_folder, team) as job:
         try:
             yield job
         except VerificationError:
             outcome.show(name, job.run)
             raise
-        outcome.show(name, job.run)
+        job.team.answer(lambda: outcome.show(name, job.run))
 
 
 @contextmanager
-def opened(source: Path, overrides: list[str] | None, run_folder: Path | None) -> Iterator[Job]:
-    """Opens a configuration and its Run."""
+def opened(
+    source: Path, overrides: list[str] | None, run_folder: Path | None, team: Team | None = None
+) -> Iterator[Job]:
+    """Opens a configuration and its Run, by default for this host alone."""
     from pipeline.data.store import record_errors
     from pipeline.files import storage_errors
-    from pipeline.mirror import mirrored
     from pipeline.run import Run
+    from pipeline.team import ALONE
 
+    team = team or ALONE
     config, folder = configuration(source, overrides or [], run_folder)
-    with mirrored(folder) as local:
+    with team.folder(folder) as local:
         run = Run(local, home=folder)
         # What a library meets on its own, such as TensorBoard at a full disk, or tf.data at a damaged record.
-        with located_errors(source, overrides or []), storage_errors(folder), record_errors(run.data):
-            yield Job(config, run)
+        with located_errors(source, overrides or []), storage_errors(folder), record_errors(run.data), team.errors():
+            yield Job(config, run, team)
 
 
 @contextmanager

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 TRAINED_ON = ("seed", "data", "input", "task", "augment", "learner", "train")
 # Settings that may differ: they change where or how fast, not what comes out.
-HARMLESS = {"data.store", "input.threads", "input.prefetch", "train.tensorboard", "train.checkpoint_steps"}
+HARMLESS = {
+    *("data.store", "input.threads", "input.prefetch"),
+    *("train.tensorboard", "train.checkpoint_steps", "train.devices.wait_seconds"),
+}
 
 
 def claim(config: Config, run: Run, stage: str) -> None:
@@ -67,9 +70,15 @@ def holds_results(run: Run) -> bool:
 
 def differences(before: Config, now: Config) -> list[str]:
     """What differs of that which decides the trained model, as `setting: before -> now`."""
-    old, new = (flat(config.model_dump(mode="json", include=set(TRAINED_ON))) for config in (before, now))
+    old, new = decisive(before), decisive(now)
     names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-    return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in names if not harmless(name)]
+    return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in names]
+
+
+def decisive(config: Config) -> dict[str, Any]:
+    """Dotted name -> value of all settings that decide the trained model."""
+    settings = flat(config.model_dump(mode="json", include=set(TRAINED_ON)))
+    return {name: value for name, value in settings.items() if not harmless(name)}
 
 
 def harmless(name: str) -> bool:

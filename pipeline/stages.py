@@ -18,26 +18,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.stack import keras
-from pipeline import console, ownership, strategy
-from pipeline.augment.suiting import changes, check_data
+from pipeline import console, ownership, strategy, train_stage
+from pipeline.augment.suiting import check_data
 from pipeline.compress.base import Compressed, Compression, CompressionJob
 from pipeline.compress.calibration import calibration_pictures
 from pipeline.compress.judging import Judge, held_out_batches
 from pipeline.config import Config, dump
 from pipeline.data import input as data_input
-from pipeline.data import sampling, several_sizes
 from pipeline.data.example import TRAIN, VALIDATION
 from pipeline.data.known import held
-from pipeline.data.memory import memory_plan
 from pipeline.data.prepare import prepare as prepare_data
-from pipeline.data.service import NOTICE
 from pipeline.data.store import Store
 from pipeline.environment import environment
 from pipeline.evaluate import evaluate_predictor, finite_result
 from pipeline.files import new_folder, write_file
+from pipeline.locations import location
 from pipeline.run import Run
 from pipeline.summary import MetricSummary, Summary, TrainSummary, part_summaries, variant_summaries
 from pipeline.tasks import Task
+from pipeline.team import ALONE, Team
 from pipeline.train import TrainingJob
 from pipeline.trained import load_model, load_task
 from pipeline.wording import quantity
@@ -47,17 +46,33 @@ if TYPE_CHECKING:
     from pipeline.metrics.base import Evaluator
 
 
-def run_all(config: Config, run: Run, *, resume: bool = False) -> None:
+def run_all(config: Config, run: Run, *, resume: bool = False, team: Team = ALONE) -> None:
     """Does all of it. A finished training of the same configuration is reused; an unfinished one needs `resume`.
+
+    Args:
+        team: the hosts that train; by default this one.
 
     Raises:
         VerificationError: a variant missed its limits; everything is written all the same.
+        GoesOnAlone: on the chief of several hosts, for which the rest is done by the same command in a new process.
     """
+    team.join(config.train.devices, config.seed, train_stage.common(config, resume=resume))
+    if place := team.first(lambda: to_be_trained(config, run, resume=resume)):
+        train_on(config, run, place, team, resume=resume)
+    team.finish(lambda: after_training(config, run))
+
+
+def to_be_trained(config: Config, run: Run, *, resume: bool) -> str:
+    """Prepares, and says on which data a training is needed; empty where it is done already."""
     prepare(config, run)
     if ownership.training_is_finished(run):
         console.say(f"train: reused {run.model}; `convoy train {run.home}` trains again")
-    else:
-        train(config, run, resume=resume)
+        return ""
+    return ready(config, run, resume=resume)
+
+
+def after_training(config: Config, run: Run) -> None:
+    """All stages but the first two."""
     evaluate(config, run)
     compress(config, run)
     export(config, run)
@@ -90,31 +105,39 @@ def prepare(config: Config, run: Run) -> None:
 # ---------------------------------------------------------------------------------------------------- train
 
 
-def train(config: Config, run: Run, *, resume: bool = False) -> None:
-    """Examples -> augment -> encode -> Learner.fit -> `model/`. Prepares first where nothing is prepared."""
+def train(config: Config, run: Run, *, resume: bool = False, team: Team = ALONE) -> None:
+    """Examples -> augment -> encode -> Learner.fit -> `model/`. Prepares first where nothing is prepared.
+
+    Args:
+        team: the hosts that train; by default this one.
+    """
+    team.join(config.train.devices, config.seed, train_stage.common(config, resume=resume))
+    place = team.first(lambda: ready(config, run, resume=resume))
+    train_on(config, run, place, team, resume=resume)
+    team.part()
+
+
+def ready(config: Config, run: Run, *, resume: bool) -> str:
+    """Claims the Run for a training, and says where its data is; prepares it where nothing is prepared."""
     begin(config, run, "train")
     ownership.require_resumable(run, resume=resume)
     if not run.data.exists():
         prepare(config, run)
+    return str(run.store)
+
+
+def train_on(config: Config, run: Run, place: str, team: Team, *, resume: bool) -> None:
+    """Trains on the prepared data that lies at `place`."""
     from pipeline.fit import fit
 
-    store = open_store(run)
+    store = Store.open(location(place))
     task = config.task.resolve(store.info)
     check_data(config.augment, held(store.info, task.picture))
-    keep_sources(config, run, task, resume=resume)
-    if drawn := sampling.described(store, config.input.sampling):
-        console.say(f"train: {drawn}")
-    if sizes := several_sizes.described(store, task, config.input):
-        console.say(f"train: {sizes}")
-    plan = memory_plan(store.info, task, config.augment, config.input, config.train.batch_size)
-    console.say(f"train: {plan}")
-    for change in changes(config.augment, held(store.info, task.picture)):
-        console.say(f"train: {change}")
-    if config.input.service:
-        console.say(f"train: {NOTICE.format(address=config.input.service)}")
-    keep_samples(config, run, store, task)
+    train_stage.keep_sources(config, run, task, resume=resume)
+    train_stage.announce(config, store, task)
+    train_stage.keep_samples(config, run, store, task)
     with console.progress("train", unit="step") as progress:
-        model, result = fit(training_job(config, run, store, task, progress), resume=resume)
+        model, result = fit(training_job(config, run, store, task, progress, team), resume=resume)
     keep_model(run, model, task)
     run.write_json(run.training, asdict(result))
     console.say(
@@ -122,8 +145,10 @@ def train(config: Config, run: Run, *, resume: bool = False) -> None:
     )
 
 
-def training_job(config: Config, run: Run, store: Store, task: Task, progress: console.Progress) -> TrainingJob:
-    """The training that a Config describes, as `fit` takes it."""
+def training_job(
+    config: Config, run: Run, store: Store, task: Task, progress: console.Progress, team: Team = ALONE
+) -> TrainingJob:
+    """The training that a Config describes, as `fit` takes it; by default on this host."""
     return TrainingJob(
         task=task,
         learner=config.learner,
@@ -136,35 +161,8 @@ def training_job(config: Config, run: Run, store: Store, task: Task, progress: c
         history=run.history,
         tensorboard=run.tensorboard,
         progress=progress,
+        team=team,
     )
-
-
-def keep_sources(config: Config, run: Run, task: Task, *, resume: bool) -> None:
-    """Writes down what is learned from besides the data, such as a teacher; nothing where that is nothing.
-
-    Raises:
-        ConfigError: it is missing, or does not fit the task.
-        RunError: it has changed since the training that is to go on began.
-    """
-    config.learner.check(task)
-    sources = config.learner.sources()
-    if resume:
-        ownership.require_same_sources(run, sources)
-    if sources:
-        run.write_json(run.learned_from, {name: asdict(source) for name, source in sources.items()})
-    for name, source in sources.items():
-        console.say(f"train: learns from {name} ({source.description})")
-
-
-def keep_samples(config: Config, run: Run, store: Store, task: Task) -> None:
-    """Some training pictures as the model sees them in the first epoch, for the report."""
-    from pipeline import pictures_kept, preview
-    from pipeline.drawing import Names
-
-    if config.evaluate.samples:
-        examples = preview.read_examples(config, store, task, config.augment, config.evaluate.samples)
-        captions = pictures_kept.keep_samples(run.samples, examples, Names.of(store.info))
-        run.write_json(run.captions, captions)
 
 
 def keep_model(run: Run, model: keras.Model, task: Task) -> None:

@@ -12,19 +12,22 @@ from pipeline.errors import ConfigError
 from pipeline.wording import quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class Devices(Settings):
     """Where the job runs. Without GPUs it runs on the CPU; nothing else changes."""
 
     replicas: int | None = Field(default=None, ge=1)
-    """Number of replicas: all GPUs when left out; without GPUs that many logical CPU devices, to test replica code."""
+    """Number of replicas on a host: all GPUs when left out; without GPUs that many logical CPU devices, to test replica
+    code (on several hosts only one each)."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """Arithmetic of training: mixed_float16 for GPUs with tensor cores, mixed_bfloat16 for newer ones and TPUs.
     Weights and outputs stay float32."""
     deterministic: bool = True
     """Whether the same seed gives the same bits on the same machine; some GPU operations are slower for it."""
+    wait_seconds: float = Field(default=600.0, gt=0.0)
+    """How long a training over several hosts (`TF_CONFIG`) waits for all of them to be there."""
 
 
 def configure(devices: Devices, seed: int) -> None:
@@ -69,6 +72,43 @@ def mirrored(devices: Devices) -> tf.distribute.Strategy:
     names = [device.name for device in tf.config.list_logical_devices(kind)][: devices.replicas]
     cross = tf.distribute.NcclAllReduce() if kind == "GPU" else tf.distribute.ReductionToOneDevice()
     return tf.distribute.MirroredStrategy(names, cross_device_ops=cross if len(names) > 1 else None)
+
+
+def gpus_of_host(devices: Devices) -> int:
+    """How many GPUs this host brings into a training over several; 0 is its CPU.
+
+    Raises:
+        ConfigError: several replicas on a CPU, or more than there are GPUs.
+    """
+    gpus, asked = len(tf.config.list_physical_devices("GPU")), devices.replicas
+    if (asked or 1) > max(gpus, 1):
+        raise ConfigError(
+            f"train.devices.replicas is {asked}, but each host of a training over several has {gpus or 'no'} GPUs, and "
+            "without GPUs one replica. Leave the setting out."
+        )
+    return asked or gpus if gpus else 0
+
+
+def over_hosts(addresses: Sequence[str], index: int, gpus: int) -> tf.distribute.Strategy:
+    """One replica on each GPU (or the CPU) of each host; gradients are summed by NCCL between GPUs, else around a ring.
+
+    TensorFlow must not have run any operation in this process; on all hosts this is called with the same addresses.
+
+    Args:
+        addresses: HOST:PORT of each, the chief first.
+        index: which of them this is.
+        gpus: of each host; 0 is its CPU.
+    """
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(addresses)}),
+        task_type="worker",
+        task_id=index,
+        num_accelerators={"GPU": gpus},
+        rpc_layer="grpc",
+    )
+    kinds = tf.distribute.experimental.CommunicationImplementation
+    options = tf.distribute.experimental.CommunicationOptions(implementation=kinds.NCCL if gpus else kinds.RING)
+    return tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
 
 
 def per_replica(batch_size: int, replicas: int) -> int:

@@ -12,6 +12,7 @@ from pydantic import Field
 from models.settings import Settings
 from pipeline.optimizers import Adam, AnyOptimizer, Schedule
 from pipeline.strategy import Devices
+from pipeline.team import ALONE, Team
 
 if TYPE_CHECKING:
     from pipeline.augment import Operation
@@ -86,6 +87,7 @@ class TrainingJob:
     Args:
         checkpoints, history, tensorboard: where it writes.
         progress: told (step, total, **numbers as text).
+        team: the hosts that take part.
     """
 
     task: Task
@@ -99,6 +101,7 @@ class TrainingJob:
     history: Path
     tensorboard: Path
     progress: Callable[..., None]
+    team: Team = ALONE
 
     @property
     def steps_per_epoch(self) -> int:

@@ -28,7 +28,7 @@ from pipeline.augment.mixing import check_fields, check_groups
 from pipeline.augment.opencv_engine import OpenCV
 from pipeline.augment.suiting import suited
 from pipeline.augment.tensorflow_engine import TensorFlow
-from pipeline.data import buckets, cache, service, several_sizes
+from pipeline.data import buckets, cache, order, service, several_sizes
 from pipeline.data.cache import Need
 from pipeline.data.example import (
     CLASSES,
@@ -303,15 +303,21 @@ def padded(batch: Example, size: int) -> Example:
 
 
 def validation_batches(
-    store: Store, task: Task, split: str, batch_size: int, settings: InputSettings | None = None
+    store: Store,
+    task: Task,
+    split: str,
+    batch_size: int,
+    settings: InputSettings | None = None,
+    input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """The same batches for `fit`: (inputs, targets, weights), weights float32 [B], 0 for padding.
 
-    Decoded pictures are kept in memory from the first pass on where `settings` would keep training pictures so.
+    Decoded pictures are kept in memory from the first pass on where `settings` would keep training pictures so. With an
+    `input_context` an element is the share of one replica of this host, as in `training_batches`.
     """
     settings = settings or InputSettings()
     need = Need(store.info, split, task.picture, crop=None)
-    batches = evaluation_batches(store, task, split, batch_size)
+    batches = order.share(evaluation_batches(store, task, split, batch_size), batch_size, input_context)
     if cache.choose(settings.cache, settings.cache_limit_gib, need) == "decoded":
         batches = batches.cache()
     return with_options(batches.map(lambda batch: (*task.encode(batch), tf.cast(batch[REAL], tf.float32))).prefetch(2))

@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline.learners",),
     (
         *("pipeline.train", "pipeline.fit", "pipeline.optimizers", "pipeline.strategy", "pipeline.callbacks"),
+        *("pipeline.hosts", "pipeline.team"),
         *("pipeline.checkpoints", "pipeline.averaging", "pipeline.environment"),
         *("pipeline.evaluate", "pipeline.predict", "pipeline.latency", "pipeline.views"),
         *("pipeline.compress", "pipeline.export", "pipeline.report", "pipeline.summary", "pipeline.diagnosis"),
@@ -31,7 +32,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "pipeline.tracking",
     ),
     ("pipeline.config", "pipeline.yaml_file", "pipeline.setting_types"),
-    ("pipeline.stages", "pipeline.ownership", "pipeline.sweep_stage", "pipeline.preflight", "pipeline.before_training"),
+    (
+        "pipeline.stages",
+        "pipeline.ownership",
+        "pipeline.sweep_stage",
+        "pipeline.preflight",
+        "pipeline.before_training",
+        "pipeline.train_stage",
+    ),
     (
         *(
             "pipeline.cli",
