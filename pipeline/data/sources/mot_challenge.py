@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from pipeline.data.example import TEST, TRAIN, VALIDATION, RawExample, RawObject
 from pipeline.data.mot_sequences import INFO, TRUTH, Row, SequenceFolder, read_truth, sequences_in
 from pipeline.data.objects import BadObject, clipped_box
-from pipeline.data.sources.base import DataSource, existing_folder, fingerprint_of, shortened, text_of
+from pipeline.data.sources.base import DataSource, existing_folder, fingerprint_of, text_of
 from pipeline.data.sources.boxes import count_of, repeated, require_pictures, unusable_object
 from pipeline.errors import DataError, nearest
 
@@ -111,8 +111,16 @@ class MotChallenge(DataSource):
         without = [one.place for one in every if not one.truth.is_file()]
         copies = [one.place for one in every if one.truth.is_file() and one not in kept]
         return [
-            *count_of(without, "sequences", f"they have no {TRUTH}"),
-            *count_of(copies, "sequences", "they are others again, with other detections"),
+            *count_of(
+                without,
+                f"sequence was passed over, since it has no {TRUTH}",
+                f"sequences were passed over, since they have no {TRUTH}",
+            ),
+            *count_of(
+                copies,
+                "sequence was passed over, since it is another again, with other detections",
+                "sequences were passed over, since they are others again, with other detections",
+            ),
             *_of_lines(kept, "taken for background" if self.without_labels == "background" else "left out"),
             *(warning for one in kept for warning in _of_info(one)),
         ]
@@ -248,12 +256,23 @@ def _of_lines(sequences: Sequence[SequenceFolder], taken: str) -> list[str]:
         ]
         bare += [text_of(str(picture)) for frame, picture in one.frames.items() if frame not in truth.rows]
         doubled += [text_of(str(picture)) for picture in one.others]
-    without = [f"{len(bare)} frames without a line in gt.txt were {taken}: {shortened(bare)}."] if bare else []
     return [
-        *count_of(nowhere, "lines", "they do not begin with the number of a frame"),
-        *count_of(homeless, "lines", "no picture has the number of their frame"),
-        *without,
-        *count_of(doubled, "pictures", "others have their number"),
+        *count_of(
+            nowhere,
+            "line was passed over, since it does not begin with the number of a frame",
+            "lines were passed over, since they do not begin with the number of a frame",
+        ),
+        *count_of(
+            homeless,
+            "line was passed over, since no picture has the number of its frame",
+            "lines were passed over, since no picture has the number of their frame",
+        ),
+        *count_of(bare, f"frame without a line in gt.txt was {taken}", f"frames without a line in gt.txt were {taken}"),
+        *count_of(
+            doubled,
+            "picture was passed over, since another has its number",
+            "pictures were passed over, since others have their number",
+        ),
     ]
 
 

@@ -139,7 +139,7 @@ def test_lines_and_frames_that_do_not_belong_together_are_told(tmp_path: Path) -
         f"2 lines were passed over, since they do not begin with the number of a frame: {gt}:1, {gt}:3.",
         f"2 lines were passed over, since no picture has the number of their frame: {gt}:5, {gt}:6.",
         f"2 frames without a line in gt.txt were taken for background: {pictures}/000002.png, {pictures}/3.bmp.",
-        f"1 pictures were passed over, since others have their number: {pictures}/000003.png.",
+        f"1 picture was passed over, since another has its number: {pictures}/000003.png.",
     ]
     assert [len(one.objects or ()) for one in source.examples()] == [1, 0, 0]
     left_out = MotChallenge(path=tmp_path, without_labels="leave_out")
@@ -188,7 +188,7 @@ def test_sequences_of_the_benchmark_without_tracks_and_copies_are_left_out(tmp_p
     source = MotChallenge(path=tmp_path)
     assert splits(source) == {"train/MOT17-02-DPM/": "train", "train/MOT17-10-DPM/": "train"}
     assert source.warnings() == [
-        "1 sequences were passed over, since they have no gt/gt.txt: MOT17-01-DPM.",
+        "1 sequence was passed over, since it has no gt/gt.txt: MOT17-01-DPM.",
         "2 sequences were passed over, since they are others again, with other detections: MOT17-02-FRCNN, "
         "MOT17-02-SDP.",
     ]
