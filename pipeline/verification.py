@@ -109,7 +109,7 @@ class ParityResult:
     def refusal(self) -> str:
         """What is wrong where it did not pass."""
         return (
-            f"{self.agreement:.1%} of {quantity(self.pictures, 'picture')} give the same answer as prepared by "
+            f"the same answer for {self.agreement:.1%} of {quantity(self.pictures, 'picture')} when prepared by "
             f"{self.way}, {self.max_difference:.3g} apart at most"
         )
 

@@ -14,6 +14,7 @@ from pipeline.config import Config, loads
 from pipeline.data.prepare import prepare
 from pipeline.errors import DataError
 from pipeline.inspect_folder import inspect
+from pipeline.wording import quantity
 from tests.data.sources.test_coco import annotation as coco_annotation
 from tests.data.sources.test_coco import coco, content
 from tests.data.sources.test_csv_boxes import table as boxes_table
@@ -53,7 +54,8 @@ def test_each_format(
     assert (found.task, found.survey.splits, found.survey.labels) == ("detection", splits, counts)
     document = found.as_document()
     assert (document["source"]["kind"], document["counted"], document["classes"]) == (kind, "objects", counts)
-    assert f"{sum(counts.values())} objects of {len(counts)} classes: " in found.as_text()
+    objects, classes = quantity(sum(counts.values()), "object"), quantity(len(counts), "class", "classes")
+    assert f"{objects} of {classes}: " in found.as_text()
     config = written(tmp_path)
     assert (config.task.kind, config.data.source.kind) == ("detection", kind)
     config.data.source.check()
@@ -143,7 +145,7 @@ def test_videos_with_the_tracks_of_all_objects(tmp_path: Path) -> None:
     store = prepare(config.data, tmp_path / "store")
     assert store.info.num_examples == {"train": 3, "validation": 3}
     assert config.task.resolve(store.info).class_names == ("pedestrian",)
-    assert any("there are only 2 videos" in problem for problem in inspect(tmp_path / "train").problems)
+    assert any("the data has only 2 videos" in problem for problem in inspect(tmp_path / "train").problems)
 
 
 def test_grey_videos_are_followed_in_colour_by_their_own_splits(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from pipeline.data.example import SPLITS, TRAIN
 from pipeline.run import Run
 from pipeline.summary import Summary
 from pipeline.tasks import TASKS
+from pipeline.wording import quantity
 from tests.conftest import ROOT
 from tests.contracts.tables import SMALL, data_settings, write_table
 
@@ -132,7 +133,7 @@ def test_every_other_task_from_a_table_to_verified_files(
     settings = ("train.devices.deterministic=false", "compress.variants=[int8]", *more)
     assert cli.execute(["run", config, *settings, "--run", "first"]) == 0
     said = capsys.readouterr()
-    assert f"/saved_model/1 and {len(files)} TFLite files" in said.err
+    assert f"/saved_model/1 and {quantity(len(files), 'TFLite file')}" in said.err
     assert "; 0 outputs" not in said.err
     road = Road(tmp_path, config, Run(tmp_path / "first"), said.out)
     require_whole(road, *files)

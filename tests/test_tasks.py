@@ -9,6 +9,7 @@ import pytest
 from pipeline.data.example import LABELS, VALUE, DataInfo
 from pipeline.errors import DataError
 from pipeline.tasks import TASKS
+from pipeline.wording import quantity
 
 DATA = {
     "multi_label": DataInfo(fields=(LABELS,), class_names=("cat", "dog", "hat")),
@@ -27,7 +28,9 @@ DATA = {
 )
 def test_one_entry_for_each_name_of_the_data(kind: str, setting: str, values: list[Any]) -> None:
     task = TASKS[kind].model_validate({setting: values})
-    with pytest.raises(DataError, match=rf"task\.{setting} has {len(values)} entries, but the data holds [23]: "):
+    with pytest.raises(
+        DataError, match=rf"task\.{setting} has {quantity(len(values), 'entry', 'entries')}, but the data holds [23]: "
+    ):
         task.resolve(DATA[kind])
 
 

@@ -52,6 +52,6 @@ def test_an_unknown_name_is_answered_with_the_nearest(branched: keras.Model) -> 
 
 def test_nothing_left_says_what_to_change(branched: keras.Model) -> None:
     with pytest.raises(
-        ExportError, match=r"no layer to cluster: .* 5 are convolutions .*`keep` \(first, last, left, h\*\)"
+        ExportError, match=r"no layer to cluster: .* 5 can be chosen \(convolutions .*`keep` \(first, last, left, h\*\)"
     ):
         chosen_layers(branched, ("first", "last", "left", "h*"), "cluster")

@@ -270,7 +270,7 @@ def test_all_of_one_group_leaves_nothing_to_evaluate_on(tmp_path):
         write(tmp_path / f"{number}.png", number)
     (tmp_path / "t.csv").write_text("image,kind,patient\n" + "".join(f"{n}.png,{n % 2},one\n" for n in range(20)))
     source = Table(path=tmp_path / "t.csv", label_column="kind", group_column="patient")
-    with pytest.raises(DataError, match="They are of 1 groups, none of which is drawn into two splits"):
+    with pytest.raises(DataError, match="They are of 1 group, none of which is drawn into two splits"):
         prepare(DataSettings(source=source), tmp_path / "stores")
 
 

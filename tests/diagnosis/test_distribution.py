@@ -157,8 +157,8 @@ def test_statistics_of_sizes_and_classes() -> None:
     statistics = diagnosed([*examples, example(3, b"broken", label="b")]).statistics
     assert statistics["pictures"] == {"train": 4}
     assert statistics["unusable"] == 1
-    assert statistics["classes"]["train"]["classes"]["a"] == {"count": 3, "share": 0.75}
-    assert statistics["classes"]["train"]["imbalance"] == 3
+    assert statistics["classes"]["train"]["classes"]["a"] == {"count": 3, "share": 1.0}
+    assert statistics["classes"]["train"]["imbalance"] is None
     height = statistics["measures"]["train"]["height"]
     assert (height["least"], height["median"], height["largest"]) == (40, 50, 60)
     assert statistics["measures"]["train"]["aspect"]["largest"] == 2

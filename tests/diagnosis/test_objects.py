@@ -103,7 +103,7 @@ def test_masks() -> None:
     assert (size.ids, value.ids, none.ids) == (("1",), ("2",), ("3",))
     assert "[47, 64]" in size.what
     assert value.severity == "error"
-    assert "holds 7, but there are 2 classes" in value.what
+    assert "holds 7, but the data has 2 classes" in value.what
 
 
 def test_masks_of_objects() -> None:

@@ -48,7 +48,7 @@ def test_where_nothing_can_be_kept_the_closest_is_named_and_the_old_file_stays(
     told = capfd.readouterr().err
     assert code == 6
     assert "No settings keep 99 of 100 requests of flowers within 0.001 ms. The closest: batches of 1" in told
-    assert "tune: coarse: 1 of 1 candidates" in told and "tune: fine" not in told
+    assert "tune: coarse: 1 of 1 candidate, " in told and "tune: fine" not in told
     assert folder.batching_config.read_bytes() == before
     assert not list(folder.path.glob("tune.*"))
 
