@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -380,7 +379,9 @@ def main() -> NoReturn:
     try:
         code = _spoken(sys.argv[1:])
     except GoesOnAlone:
-        _start_anew()
+        from pipeline.hosts import start_alone
+
+        start_alone()
     sys.exit(code)
 
 
@@ -394,13 +395,3 @@ def _spoken(arguments: Sequence[str]) -> int:
             hidden.seek(0)
             sys.stderr.write(hidden.read().decode(errors="replace"))
     return code
-
-
-def _start_anew() -> NoReturn:
-    """Becomes a process of the same command that knows of no other host, and finds the training done."""
-    from pipeline.hosts import VARIABLE
-
-    sys.stdout.flush()
-    sys.stderr.flush()
-    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -149,7 +150,7 @@ ALONE = Alone()
 """For all that is no training of several hosts."""
 
 
-class Together:
+class Together(ABC):
     """A training over several hosts, under one MultiWorkerMirroredStrategy. `Chief` and `Helper` say who does what.
 
     Args:
@@ -231,9 +232,9 @@ class Together:
         """Stays until the chief has all that it needs of this host."""
         self.of_chief(tf.zeros([]))
 
+    @abstractmethod
     def first(self, work: Callable[[], str]) -> str:
         """By `Chief` or `Helper`."""
-        raise NotImplementedError
 
     def of_chief(self, value: Any) -> tf.Tensor:
         """The chief's value on all hosts, of the same shape and type everywhere: a new variable of this strategy

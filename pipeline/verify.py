@@ -137,12 +137,7 @@ def verify_variants(
         trained=judge.metrics,
         variants={name: result.held_to(parity.get(name)) for name, result in results.items()},
         parity=parity,
-        parts={
-            name: judge.parts_result(
-                name, candidate, whole[candidate.file].latency(sample.inputs, settings.latency_runs)
-            )
-            for name, candidate in divided.items()
-        },
+        parts={name: judge.parts_result(name, divided[name], whole[divided[name].file], sample) for name in divided},
         host={"description": host(), "threads": settings.threads, "runs": settings.latency_runs},
     )
 
@@ -194,7 +189,7 @@ class Judge:
             why=reasons,
         )
 
-    def parts_result(self, name: str, candidate: Candidate, latency_ms: dict[str, float]) -> PartsResult:
+    def parts_result(self, name: str, candidate: Candidate, whole: WholePredictor, sample: Asked) -> PartsResult:
         """What its answers were worth, beside how long each part took."""
         metrics, metric = candidate.evaluator.result(), self._task.metric
         drop = metric.drop(self.metrics[metric.name], metrics[metric.name])
@@ -209,7 +204,7 @@ class Judge:
             agreement=agreement,
             max_difference=candidate.differences.largest,
             mean_difference=candidate.differences.mean,
-            latency_ms=latency_ms,
+            latency_ms=whole.latency(sample.inputs, self._settings.latency_runs),
             blessed=blessed,
             why=reasons,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.cli_data import _as_text
@@ -30,7 +32,7 @@ def test_warnings_about_one_name_and_several() -> None:
 
 def test_one_of_everything_converted() -> None:
     result = Converted({"kind": "coco"}, pictures=1, objects=1, clipped=1, left_out=[("a", "b")])
-    said = _as_text(result, "new").splitlines()  # type: ignore[arg-type]
+    said = _as_text(result, Path("new")).splitlines()
     assert said[:3] == [
         "new: 1 picture with 1 object",
         "1 box reached out of its picture and was cut at its edge",

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pipeline.data.pictures import BadPicture, upright_size
 from pipeline.data.sources.base import is_picture, natural_order, split_named, text_of
 from pipeline.data.sources.boxes import lines_of
 from pipeline.errors import DataError
@@ -156,12 +157,9 @@ class SequenceFolder:
     @cached_property
     def size(self) -> tuple[int, int] | None:
         """Width and height of its first picture, by the head of its file; else as declared."""
-        from PIL import Image
-
         try:
-            with Image.open(next(iter(self.frames.values()))) as picture:
-                return picture.size
-        except Exception:  # Pillow's plug-ins raise whatever their parsers meet; `prepare` will say what
+            return upright_size(next(iter(self.frames.values())))
+        except (BadPicture, StopIteration):  # `prepare` will say what is wrong
             return self.declared_size
 
     @cached_property

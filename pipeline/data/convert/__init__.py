@@ -19,7 +19,7 @@ from pipeline.data.convert.yolo import YoloWriter
 from pipeline.data.example import RawExample, RawObject, content_of
 from pipeline.data.objects import BadObject, clipped_box, in_pixels
 from pipeline.data.outlines import BadOutline, Outline, Polygons
-from pipeline.data.pictures import BadPicture, stored_picture
+from pipeline.data.pictures import BadPicture, stored_picture, upright_size
 from pipeline.data.sources.base import PICTURE_SUFFIXES, DataSource, natural_order
 from pipeline.errors import ConfigError, DataError
 from pipeline.files import new_folder
@@ -34,8 +34,6 @@ FORMATS: dict[str, type[Writer]] = {
 Pictures = Literal["copy", "link"]
 ROUNDING = 0.01
 """Pixels that a box may reach out of its picture without a word: formats with shares round them."""
-TURNED = {5, 6, 7, 8}
-"""EXIF orientations that change width and height over."""
 
 
 @dataclass
@@ -171,20 +169,10 @@ def _size(image: Any) -> tuple[int, int, str]:
     Raises:
         BadPicture, OSError: it cannot be used.
     """
-    from PIL import Image
-
     if not isinstance(image, Path):
         stored = stored_picture(content_of(image))
         return stored.width, stored.height, ".jpg" if stored.is_jpeg else ".png"
-    try:
-        with Image.open(image) as opened:
-            width, height = opened.size
-            turned = opened.getexif().get(0x0112) in TURNED
-    except FileNotFoundError as error:
-        raise BadPicture(f"the file {image} does not exist") from error
-    except Exception as error:  # Pillow's plug-ins raise whatever their parsers meet
-        raise BadPicture(f"not a picture that can be read: {error}") from error
-    return (height, width, image.suffix) if turned else (width, height, image.suffix)
+    return (*upright_size(image), image.suffix)
 
 
 def _name(identity: str) -> str:

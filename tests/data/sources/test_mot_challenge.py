@@ -154,6 +154,15 @@ def test_pictures_that_are_not_what_seqinfo_says(tmp_path: Path) -> None:
     assert size.startswith(f"{tmp_path}/seqinfo.ini says that pictures are 80 x 60 pixels, but they are 40 x 30: boxes")
 
 
+def test_boxes_are_kept_within_pictures_that_are_shown_turned(tmp_path: Path) -> None:
+    folder = sequence(tmp_path, [f"1,{WALKER}"])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying, shown upright
+    for file in (folder / "img1").iterdir():
+        Image.new("RGB", (HEIGHT, WIDTH)).save(file, exif=exif)
+    assert MotChallenge(path=folder).sequences()[0].size == (WIDTH, HEIGHT)
+
+
 def test_without_seqinfo_and_with_other_names_of_frames(tmp_path: Path) -> None:
     folder = sequence(tmp_path / "street", ["2," + WALKER], info="[Sequence]\nimDir=frames\n")
     (folder / "img1").rename(folder / "frames")
