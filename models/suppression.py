@@ -126,8 +126,8 @@ class OverlapSettings(SuppressionSettings):
     """Kinds that compare boxes with the better ones that they overlap."""
 
     candidates: int = Field(default=400, ge=1)
-    """How many of the best pairs of a place and a class are compared; what is left out costs recall only in pictures
-    with more boxes than that."""
+    """How many of the best pairs of a place and a class are compared. Several places answer for each object: raise it
+    where pictures hold a dozen objects and more, or objects are missed that the network found."""
 
     @property
     def num_candidates(self) -> int:
