@@ -85,6 +85,8 @@ class Detector(Settings):
 
     any_size: ClassVar[bool] = True
     """Whether its network takes pictures of any size while it is trained."""
+    by_place: ClassVar[bool] = True
+    """Whether the answers belong to places that are the same in every picture."""
 
     @abstractmethod
     def answers(self, levels: int) -> int:

@@ -51,6 +51,7 @@ class FasterRCNN(Anchored):
     """Two stages: the second looks at each proposal by itself, which costs time and pays where classes are alike."""
 
     any_size: ClassVar[bool] = False
+    by_place: ClassVar[bool] = False
     kind: Literal["faster_rcnn"] = "faster_rcnn"
     """Faster R-CNN."""
     head_depth: int = Field(default=1, ge=0, le=8)

@@ -70,6 +70,13 @@ class Layout:
         counts = [math.prod(self.cells(stride)) * self.answers for stride in self.strides]
         return np.split(values, np.cumsum(counts)[:-1])
 
+    def mirrored(self, axis: int) -> np.ndarray:
+        """int64 [P]: for each place the one that lies where it would in the picture turned around an axis: 0 upside
+        down, 1 left to right."""
+        places = self.shared_out(np.arange(sum(math.prod(self.cells(at)) for at in self.strides) * self.answers))
+        grids = [one.reshape(*self.cells(at), self.answers) for one, at in zip(places, self.strides, strict=True)]
+        return np.concatenate([np.flip(grid, axis).reshape(-1) for grid in grids])
+
     def outputs(self) -> list[str]:
         """Names of the raw outputs of a network."""
         return [f"{kind}_{stride}" for stride in self.strides for kind in (CLASSES, BOXES)]

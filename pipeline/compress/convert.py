@@ -99,11 +99,12 @@ def divided(trunk: keras.Model, task: Task) -> tuple[keras.Model, Callable[[byte
     Raises (the second):
         ExportError: LiteRT refuses the file.
     """
-    tail = decoding(task, trunk)
+    asked = task.with_views(trunk)
+    tail = decoding(task, asked)
     if operations(tail) <= FIXED_RANGE_OPERATIONS:
         return task.serving_model(trunk), lambda content: runnable(compacted(content))
     tail_file = tflite_file(tail)
-    return trunk, lambda content: runnable(compacted(flatbuffer.join(content, tail_file)))
+    return asked, lambda content: runnable(compacted(flatbuffer.join(content, tail_file)))
 
 
 def runnable(content: bytes) -> bytes:

@@ -62,7 +62,7 @@ class Looker:
 
     def __init__(self, task: Task, model: keras.Model):
         self._task = task
-        outputs = {**task.decode(named_outputs(model)), FEATURES: features_of(model)}
+        outputs = {**task.decode(named_outputs(task.with_views(model))), FEATURES: features_of(model)}
         self._predictor = KerasPredictor(keras.Model(model.inputs, outputs))
         self._fitted = _fitting(task.picture)
 

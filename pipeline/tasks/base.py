@@ -144,7 +144,8 @@ class Task(Settings):
 
     @abstractmethod
     def decode(self, outputs: Tensors) -> dict[str, tf.Tensor]:
-        """Raw outputs -> predictions, in TensorFlow builtin operators only; exported inside the graph."""
+        """Raw outputs, of the network `with_views`, -> predictions, in TensorFlow builtin operators only; exported
+        inside the graph."""
 
     @abstractmethod
     def evaluator(self) -> Evaluator:
@@ -310,7 +311,11 @@ class Task(Settings):
         """The model that ships: the same picture in, `decode`d predictions out, names and order fixed."""
         from models.stack import keras
 
-        return keras.Model(model.inputs, self.decode(named_outputs(model)), name="serving")
+        return keras.Model(model.inputs, self.decode(named_outputs(self.with_views(model))), name="serving")
+
+    def with_views(self, model: keras.Model) -> keras.Model:
+        """The network whose raw outputs are decoded: the same, or one that looks at a picture several times."""
+        return model
 
     def require(self, info: DataInfo) -> None:
         """Raises DataError where the data does not hold what this task learns."""

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from models.detectors import YOLO, AnyDetector
 from models.detectors.layout import Layout
+from models.detectors.views import Flip, Views
 from models.necks import FPN, AnyNeck
 from models.stack import keras, tf
 from models.suppression import AnySuppression, ClassWise
@@ -57,6 +58,10 @@ class Detection(Task):
     """The architecture: what each place says, which place answers for which object, what a wrong answer costs."""
     suppression: AnySuppression = ClassWise()
     """How several answers for one object become one."""
+    flips: tuple[Flip, ...] = ()
+    """Looks at each picture mirrored as well, and averages what is said of the same place: for objects that look the
+    same from both sides. Every file that is exported does so, at twice the cost for one flip, four times for both. Not
+    for Faster R-CNN."""
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
     """Score from which on an object counts as found, in answers and in precision and recall. Left out, the one with the
     best F1 on the validation split, chosen by `evaluate` after training; 0.3 where that is the split judged on, or
@@ -81,6 +86,15 @@ class Detection(Task):
     @model_validator(mode="after")
     def _anchors_fit_levels(self) -> Detection:
         self.detector.answers(len(self.strides))
+        return self
+
+    @model_validator(mode="after")
+    def _flips_average_places(self) -> Detection:
+        if self.flips and not self.detector.by_place:
+            raise ValueError(
+                f"flips averages what is said of the same place, but the regions of {self.detector.kind} are others in "
+                "each view. Leave flips out, or choose detector=yolo, retinanet or ssd"
+            )
         return self
 
     def resolve(self, info: DataInfo) -> Detection:
@@ -177,18 +191,41 @@ class Detection(Task):
 
     def decode(self, outputs: Tensors) -> dict[str, tf.Tensor]:
         """Scores and boxes of all places, then suppression; see the class for what comes out."""
-        boxes, scores = self.detector.found(self.layout, outputs)
+        boxes, scores = self._found_at_places(outputs)
         boxes = tf.clip_by_value(boxes / self.layout.scale(), 0.0, 1.0)
         chosen: dict[str, tf.Tensor] = self.suppression.select(boxes, scores)
         return chosen
+
+    def with_views(self, model: keras.Model) -> keras.Model:
+        """The network on the picture and its `flips`: raw outputs [B,V,H/S,W/S,..]."""
+        if not self.flips:
+            return model
+        views = Views(self.flips)
+        raw = keras.Model(model.inputs, named_outputs(model), name=model.name)(views.shown(model.inputs[0]))
+        apart = views.apart(raw).items()
+        outputs = {name: keras.layers.Activation("linear", dtype="float32", name=name)(one) for name, one in apart}
+        return keras.Model(model.inputs, outputs, name=model.name)
+
+    def _found_at_places(self, outputs: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
+        if not self.flips:
+            return self.detector.found(self.layout, outputs)
+        views = Views(self.flips)
+        return views.averaged(self.layout, *self.detector.found(self.layout, views.together(outputs)))
 
     def anchored(self) -> Anchored:
         """`location` and `score` of all places.
 
         Raises:
-            ConfigError: the detector's boxes are not steps from anchors.
+            ConfigError: the detector's boxes are not steps from anchors, or it looks at flips as well.
         """
         from models.detectors.base import joined
+
+        if self.flips:
+            raise ConfigError(
+                "`export.anchored` gives what one view says, but task.flips asks for the mean of several. Leave one of "
+                "them out.",
+                ("task", "flips"),
+            )
 
         layout = self.layout
         try:

@@ -82,9 +82,10 @@ def _compared(truth: Objects, tracked: Objects) -> Compared:
 
 
 def _overlap(truth: Objects, tracked: Objects) -> np.ndarray:
+    """Intersection over union; 0 where the classes are known and differ, which they may on what is ignored."""
     overlap = overlaps(truth.boxes, tracked.boxes)
-    known = (truth.classes[:, None] != NO_OBJECT) & (tracked.classes != NO_OBJECT)
-    return np.where(known & (truth.classes[:, None] != tracked.classes), 0.0, overlap)
+    counts = ~truth.ignored[:, None] & (truth.classes[:, None] != NO_OBJECT) & (tracked.classes != NO_OBJECT)
+    return np.where(counts & (truth.classes[:, None] != tracked.classes), 0.0, overlap)
 
 
 def _clear_and_identity(compared: Sequence[Compared]) -> dict[str, Any]:

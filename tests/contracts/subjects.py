@@ -47,6 +47,7 @@ VARIETIES: dict[str, tuple[str, dict[str, Any]]] = {
         for kind in DETECTORS
         if kind != SMALL["detection"]["detector"]["kind"]
     },
+    "detection-flips": ("detection", {"flips": ["horizontal", "vertical"]}),
 }
 """Name -> task and settings: every task, and detection with each of its architectures."""
 PLAINEST = "classification"

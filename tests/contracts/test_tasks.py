@@ -200,7 +200,8 @@ def test_a_student_that_answers_as_its_teacher_has_nothing_to_learn(plain: Subje
 
 def test_decoding_is_undone_as_far_as_predictions_tell(plain: Subject) -> None:
     """A task whose decoding cannot be undone says so."""
-    predictions = plain.task.decode(raw_outputs(plain))
+    asked = plain.task.with_views(plain.model)
+    predictions = plain.task.decode(named(asked, asked(plain.inputs[IMAGE], training=False)))
     try:
         again = plain.task.decode(plain.task.raw_outputs(predictions))
     except ConfigError as error:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.data.scenes.motion import Frame as ScenePicture
 from pipeline.data.scenes.motion import Sequence as Scene
-from pipeline.data.scenes.motion import seen_in
+from pipeline.data.scenes.motion import met_in
 from pipeline.data.scenes.render import Layout
 from pipeline.tracking.frames import pixels_of
 from pipeline.tracking.mot import Objects
@@ -51,7 +51,7 @@ def known(number: int = 0, frames: int = 60, digits: tuple[int, int] = (3, 6)) -
     scene = Scene(Layout(HEIGHT, WIDTH, digits, (0.15, 0.35), 0.75, 0.28), "test", number, 0, frames)
     cast, objects = scene.places(), {}
     for time in range(frames):
-        seen = seen_in(scene, cast, time)
+        seen = [one for one in met_in(scene, cast, time) if one.visible >= 0.25]
         objects[time + 1] = Objects(
             np.array([one.digit.track for one in seen], np.int64),
             np.array([one.box for one in seen], np.float64).reshape(-1, 4),

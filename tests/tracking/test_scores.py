@@ -76,6 +76,12 @@ def test_who_follows_what_does_not_count_neither_gains_nor_loses() -> None:
     assert scores(truth, {1: objects((5, 0))}, [1])["mota"] == 1.0
 
 
+def test_what_is_ignored_may_be_taken_for_another_class() -> None:
+    truth = {1: joined(objects((1, 0), kind=3), objects((2, 50), kind=3, ignored=True))}
+    assert scores(truth, {1: joined(objects((5, 0), kind=3), objects((6, 50), kind=4))}, [1])["mota"] == 1.0
+    assert scores(truth, {1: joined(objects((5, 0), kind=4), objects((6, 50), kind=4))}, [1])["mota"] == -1.0
+
+
 def test_classes_have_to_agree_where_they_are_known() -> None:
     tracked = {1: objects((5, 0), kind=3)}
     assert scores({1: objects((1, 0), kind=3)}, tracked, [1])["mota"] == 1.0

@@ -81,21 +81,22 @@ class Digit:
         return replace(self, x=x, y=y)
 
     def inked(
-        self, generator: Generator, below: np.ndarray, least_contrast: float, taken: Collection[str] = ()
+        self, generator: Generator, grounds: np.ndarray, least_contrast: float, taken: Collection[str] = ()
     ) -> Digit:
-        """The same in a colour that can be read on what is below it, float32 [3], of those that are not taken if it can
-        be; black or white where that is hard.
+        """The same in a colour that can be read on all that it lies on, of those that are not taken if it can be; black
+        or white where that is hard.
 
         Args:
-            least_contrast: of ink and the mean of what is below, in luminance.
+            grounds: float32 [n, 3], n >= 1: the mean of what is below, in each of the places where it is to be read.
+            least_contrast: of ink and grounds, in luminance.
         """
-        ground = float(below @ LUMINANCE)
         names, shift = list(INKS), generator.normal(0, 0.04, 3)
         for number in sorted(generator.permutation(len(names)), key=lambda one: names[one] in taken):
             shade = np.clip(np.array(INKS[names[number]]) + shift, 0, 1).astype(np.float32)
-            if abs(float(shade @ LUMINANCE) - ground) >= least_contrast:
+            if contrast(shade, grounds) >= least_contrast:
                 return replace(self, ink=names[number], shade=shade)
-        name = "white" if ground < 0.5 else "black"
+        luminance = grounds @ LUMINANCE
+        name = "white" if float(1.0 - luminance.max()) > float(luminance.min()) else "black"
         return replace(self, ink=name, shade=np.array(INKS[name], np.float32))
 
     def stamp(self) -> Stamp:
@@ -137,6 +138,15 @@ class Stamp:
         ]
         return rows, columns, inner
 
+    def box(self, height: int, width: int) -> tuple[float, float, float, float] | None:
+        """Around its own pixels within a picture: x_min, y_min, x_max, y_max; None where it has none there."""
+        rows, columns, alpha = self.within(height, width)
+        ys, xs = np.nonzero(alpha > OWN)
+        if not len(ys):
+            return None
+        left, top = columns.start, rows.start
+        return float(left + xs.min()), float(top + ys.min()), float(left + xs.max() + 1), float(top + ys.max() + 1)
+
     def moved(self, x: int, y: int) -> Stamp:
         """The same at another place, so many pixels away."""
         return Stamp(self.left + x, self.top + y, self.alpha)
@@ -151,6 +161,11 @@ class Stamp:
     def area(self) -> int:
         """Pixels that it has as its own, within the picture or not."""
         return int(np.count_nonzero(self.alpha > OWN))
+
+
+def contrast(shade: np.ndarray, grounds: np.ndarray) -> float:
+    """The least difference in luminance, 0..1, of a colour float32 [3] and grounds float32 [n, 3]."""
+    return float(np.abs(grounds @ LUMINANCE - shade @ LUMINANCE).min())
 
 
 OWN = 0.5

@@ -9,15 +9,18 @@ import numpy as np
 
 from pipeline.data.example import SPLITS, MadePicture
 from pipeline.data.scenes.backgrounds import background
-from pipeline.data.scenes.digits import INKS, Digit, Stamp
+from pipeline.data.scenes.digits import INKS, Digit, Stamp, contrast
 from pipeline.data.scenes.light import Camera, Light
 from pipeline.data.scenes.render import (
+    HALO,
     PIXELS,
     PLACES,
     Laid,
     Layout,
     Seen,
     about_bytes,
+    draw_rim,
+    ground_of,
     height_of,
     occlude,
     occluder_stamp,
@@ -34,6 +37,9 @@ PAN = 0.08
 PANS = 0.5
 """Share of the sequences in which it does."""
 MOST_OCCLUDERS = 4
+WAY, STRIDE = 300, 5
+"""Pictures in which the slowest digit crosses the picture, and every how many the ground below it is looked at, to find
+an ink for all of its way."""
 GROWS = 120
 """Pictures after which a digit keeps its size, so that none outgrows its way out."""
 
@@ -78,7 +84,7 @@ class Sequence:
     """Pictures that belong together; the same arguments give the same bytes in every process.
 
     Args:
-        layout: what each picture is to hold; `most_hidden`: a digit that is hidden further is not there in a picture.
+        layout: what each picture is to hold; `most_hidden` does not count.
         split: whose handwriting and photographs it shows.
         number: among the sequences of its split.
         seed: of all sequences.
@@ -200,34 +206,53 @@ class Frame(MadePicture):
         sequence, layout = self.sequence, self.sequence.layout
         generator, cast = sequence.generator(PIXELS), sequence.places()
         world = self._world(generator)
-        inks = _inks(generator, cast, world.mean(axis=(0, 1)), layout.least_contrast)
+        looks = self.looks(generator, cast, world)
         textures = generator.integers(2**32, size=len(cast.occluders)).tolist()
         light = Light.drawn(generator, layout.height, layout.width)
         camera = Camera.drawn(generator, min(layout.height, layout.width))
         canvas = self._ground(world, cast)
         laid, occluders = cast.laid(self.number, sequence.frames, layout)
         for one in laid:
-            rows, columns, alpha = one.stamp.within(layout.height, layout.width)
-            paint(canvas[rows, columns], inks[one.digit.track - 1], alpha)
+            _draw(canvas, one, looks[one.digit.track - 1])
         for seed, occluder in zip(textures, occluders, strict=True):
             occlude(np.random.default_rng(seed), canvas, occluder, sequence.split)
         picture = camera.picture(sequence.generator(GRAIN, self.number), canvas * light.field)
         return camera.encoded(picture)
 
+    def looks(self, generator: Generator, cast: Cast, world: np.ndarray) -> list[Look]:
+        """Every digit's ink, that can be read all along its way if any can, the same for no two while colours last."""
+        least, looks = self.sequence.layout.least_contrast, list[Look]()
+        for actor in cast.actors:
+            grounds = self._grounds(actor, world)
+            taken = [one.digit.ink for one in looks[-len(INKS) + 1 :]]
+            digit = actor.digit.inked(generator, grounds, least, taken)
+            rim = generator.random() < HALO
+            looks.append(Look(digit, rim or contrast(digit.shade, grounds) < least))
+        return looks
+
+    def _grounds(self, actor: Actor, world: np.ndarray) -> np.ndarray:
+        """What a digit comes to lie on while its middle is in the picture, float32 [n, 3]."""
+        sequence = self.sequence
+        times = range(actor.start, min(actor.start + WAY, sequence.frames), STRIDE)
+        met = [digit for time in times if _inside(digit := actor.at(time), sequence.layout)]
+        below = [ground_of(world, digit.stamp().moved(self.margin, self.margin)) for digit in met]
+        return np.array(below or [world.mean(axis=(0, 1))])
+
     def _world(self, generator: Generator) -> np.ndarray:
         """The background, with a margin for the camera to swing over."""
-        layout, margin = self.sequence.layout, self._margin
+        layout, margin = self.sequence.layout, self.margin
         return background(generator, layout.height + 2 * margin, layout.width + 2 * margin, self.sequence.split)
 
     def _ground(self, world: np.ndarray, cast: Cast) -> np.ndarray:
         """The part of it that the camera sees."""
-        layout, margin = self.sequence.layout, self._margin
+        layout, margin = self.sequence.layout, self.margin
         x, y = cast.offset(self.number, self.sequence.frames)
         rows = slice(margin - y, margin - y + layout.height)
         return world[rows, margin - x : margin - x + layout.width].copy()
 
     @property
-    def _margin(self) -> int:
+    def margin(self) -> int:
+        """Pixels of the background on each side of the picture, over which the camera swings."""
         return int(np.ceil(PAN * min(self.sequence.layout.height, self.sequence.layout.width))) + 1
 
     @property
@@ -235,17 +260,46 @@ class Frame(MadePicture):
         return about_bytes(self.sequence.layout)
 
 
-def _inks(generator: Generator, cast: Cast, ground: np.ndarray, least_contrast: float) -> list[Digit]:
-    """Every actor in a colour that it keeps, the same for no two while colours last."""
-    inked: list[Digit] = []
-    for actor in cast.actors:
-        taken = [one.ink for one in inked[-len(INKS) + 1 :]]
-        inked.append(actor.digit.inked(generator, ground, least_contrast, taken))
-    return inked
+class Look(NamedTuple):
+    """How a digit looks in all pictures of a sequence.
+
+    Args:
+        digit: in its ink.
+        rim: whether a rim sets it off from what it lies on; always where no ink can be read all along its way.
+    """
+
+    digit: Digit
+    rim: bool
 
 
-def seen_in(sequence: Sequence, cast: Cast, number: int) -> list[Seen]:
-    """The digits of one picture that are not hidden too far."""
+def _draw(canvas: np.ndarray, laid: Laid, look: Look) -> None:
+    """A digit at its place in one picture, on float32 [h, w, 3]."""
+    size = canvas.shape[:2]
+    rows, columns, alpha = laid.stamp.within(*size)
+    if look.rim:
+        draw_rim(canvas[rows, columns], look.digit, laid.stamp, size)
+    paint(canvas[rows, columns], look.digit, alpha)
+
+
+def met_in(sequence: Sequence, cast: Cast, number: int) -> list[Seen]:
+    """The digits of one picture, from the back to the front, hidden or not. The box of one that is hidden further than
+    the layout allows goes around all of it that is within the picture, as if nothing hid it: trackers follow it there.
+    """
     layout = sequence.layout
-    found = seen(*cast.laid(number, sequence.frames, layout), layout)
-    return [one for one in found if one is not None and one.visible >= 1.0 - layout.most_hidden]
+    laid, occluders = cast.laid(number, sequence.frames, layout)
+    sights = zip(laid, seen(laid, occluders, layout), strict=True)
+    met = [_clear(sight, layout) or _hidden(one, sight, layout) for one, sight in sights]
+    return [one for one in met if one is not None]
+
+
+def _clear(sight: Seen | None, layout: Layout) -> Seen | None:
+    return sight if sight is not None and sight.visible >= 1.0 - layout.most_hidden else None
+
+
+def _hidden(laid: Laid, sight: Seen | None, layout: Layout) -> Seen | None:
+    """What is to be told of a digit that is hidden too far; None beyond the edge."""
+    box = laid.stamp.box(layout.height, layout.width)
+    if box is None:
+        return None
+    nothing = Seen(laid.digit, np.zeros((layout.height, layout.width), bool), box, 0.0)
+    return nothing if sight is None else replace(sight, box=box)

@@ -291,13 +291,20 @@ def draw(
     """
     rows, columns, alpha = laid.stamp.within(*canvas.shape[:2])
     part = canvas[rows, columns]
-    below = part[alpha > OWN]
-    ground = below.mean(axis=0) if len(below) else part.mean(axis=(0, 1))
-    digit = laid.digit.inked(generator, ground, least_contrast, taken)
+    digit = laid.digit.inked(generator, ground_of(canvas, laid.stamp)[np.newaxis], least_contrast, taken)
     if generator.random() < HALO or digit.ink in taken:
         draw_rim(part, digit, laid.stamp, canvas.shape[:2])
     paint(part, digit, alpha)
     return Laid(digit, laid.stamp)
+
+
+def ground_of(canvas: np.ndarray, stamp: Stamp) -> np.ndarray:
+    """The mean colour, float32 [3], of what a stamp lies on."""
+    rows, columns, alpha = stamp.within(*canvas.shape[:2])
+    part = canvas[rows, columns]
+    below = part[alpha > OWN]
+    mean: np.ndarray = below.mean(axis=0) if len(below) else part.mean(axis=(0, 1))
+    return mean
 
 
 def draw_rim(part: np.ndarray, digit: Digit, stamp: Stamp, size: tuple[int, int]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -16,14 +17,13 @@ from pipeline.data.sources.base import DataSource
 if TYPE_CHECKING:
     import numpy as np
 
+    from pipeline.data.scenes.motion import Sequence as Motion
     from pipeline.data.scenes.render import Layout, Scene, Seen
 
 DIGITS = tuple("0123456789")
 BACKGROUND = "background"
 DRAWS_WITH = ("numpy", "opencv-python-headless", "scikit-learn")
 """Packages whose version may change a pixel."""
-DRAWING = 2
-"""Raised when scenes of the same settings look otherwise than before, so that no store of earlier ones is taken."""
 
 
 def checked(digits: tuple[int, int]) -> tuple[int, int]:
@@ -49,6 +49,8 @@ class DrawnSource(DataSource):
     least_contrast: float = Field(default=0.28, ge=0.0, le=0.45)
     """By how much an ink differs at least from the mean of what it lies on, in luminance (0..1), before light and noise
     come over it; black or white where no ink differs so far."""
+    drawing: ClassVar[int]
+    """Raised when pictures of the same settings look otherwise than before: no store of earlier ones is then taken."""
 
     @field_validator("digits")
     @classmethod
@@ -77,7 +79,7 @@ class DrawnSource(DataSource):
 
     def fingerprint(self) -> str:
         versions = [f"{name} {importlib.metadata.version(name)}" for name in DRAWS_WITH]
-        return f"{self.model_dump_json()} {', '.join(versions)}, drawing {DRAWING}"
+        return f"{self.model_dump_json()} {', '.join(versions)}, drawing {self.drawing}"
 
 
 class Scenes(DrawnSource):
@@ -86,6 +88,7 @@ class Scenes(DrawnSource):
 
     kind: Literal["scenes"] = "scenes"
     """Scenes of handwritten digits, drawn by a seed."""
+    drawing: ClassVar[int] = 2
     train: int = Field(default=4000, ge=1)
     """Scenes for training."""
     validation: int = Field(default=400, ge=0)
@@ -143,6 +146,7 @@ class SceneSequences(DrawnSource):
 
     kind: Literal["scene_sequences"] = "scene_sequences"
     """Sequences of moving handwritten digits, drawn by a seed."""
+    drawing: ClassVar[int] = 3
     train: int = Field(default=40, ge=1)
     """Sequences for training."""
     validation: int = Field(default=8, ge=0)
@@ -154,7 +158,8 @@ class SceneSequences(DrawnSource):
     digits: tuple[int, int] = (2, 6)
     """Least and most digits in a picture; now and then one fewer, while another comes in."""
     most_hidden: float = Field(default=0.75, ge=0.0, lt=1.0)
-    """A digit of which a larger share is hidden is not among the objects of a picture; it keeps its track."""
+    """A digit of which a larger share is hidden is too hard to be asked for (`difficult`): whoever finds it neither
+    gains nor loses by it. It keeps its track."""
 
     def hidden(self) -> float:
         return self.most_hidden
@@ -170,13 +175,13 @@ class SceneSequences(DrawnSource):
                 yield from _frames(Motion(self.layout(), split, number, self.seed, self.frames))
 
 
-def _frames(sequence: Any) -> Iterator[RawExample]:
-    from pipeline.data.scenes.motion import Frame, seen_in
+def _frames(sequence: Motion) -> Iterator[RawExample]:
+    from pipeline.data.scenes.motion import Frame, met_in
 
     cast = sequence.places()
     for number in range(sequence.frames):
         identity = f"{sequence.split}/{sequence.number:04}/{number:06}"
-        objects = [_object(one, track=one.digit.track) for one in seen_in(sequence, cast, number)]
+        objects = [_tracked(one, sequence.layout.most_hidden) for one in met_in(sequence, cast, number)]
         yield RawExample(
             id=identity,
             image=Frame(sequence, number),
@@ -186,12 +191,17 @@ def _frames(sequence: Any) -> Iterator[RawExample]:
         )
 
 
+def _tracked(one: Seen, most_hidden: float) -> RawObject:
+    found = _object(one)
+    return replace(found, track=one.digit.track, difficult=one.visible < 1.0 - most_hidden)
+
+
 # ------------------------------------------------------------------------------------------------- what is given
 
 
-def _object(one: Seen, track: int | None = None, mask: np.ndarray | None = None) -> RawObject:
+def _object(one: Seen, mask: np.ndarray | None = None) -> RawObject:
     outline = None if mask is None else run_lengths(mask)
-    return RawObject(label=one.label, box=one.box, visible=round(one.visible, 4), track=track, mask=outline)
+    return RawObject(label=one.label, box=one.box, visible=round(one.visible, 4), mask=outline)
 
 
 def _objects(scene: Scene) -> Mapping[str, Any]:

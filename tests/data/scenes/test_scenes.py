@@ -22,11 +22,10 @@ from pipeline.data.sampling import RepeatFactor, shown_classes
 from pipeline.data.scenes import backgrounds, light, words
 from pipeline.data.scenes.digits import INKS, LUMINANCE, Digit, Stamp
 from pipeline.data.scenes.handwriting import any_glyph, glyphs
-from pipeline.data.scenes.motion import Frame, Sequence
+from pipeline.data.scenes.motion import Actor, Cast, Frame, Sequence, met_in
 from pipeline.data.scenes.render import OWN, Laid, Layout, Scene, Seen, draw, paint
 from pipeline.data.scenes.render import seen as seen_of
 from pipeline.data.sources import Scenes, SceneSequences
-from pipeline.data.sources import scenes as scenes_source
 from pipeline.data.store import Store
 from pipeline.diagnosis import DoctorSettings
 from pipeline.diagnosis.examine import Subject, examine
@@ -139,7 +138,7 @@ def test_a_white_digit_on_a_bright_ground_in_bright_light_is_still_seen() -> Non
 
 def test_a_store_of_scenes_that_were_drawn_otherwise_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Scenes().fingerprint()
-    monkeypatch.setattr(scenes_source, "DRAWING", scenes_source.DRAWING + 1)
+    monkeypatch.setattr(Scenes, "drawing", Scenes.drawing + 1)
     assert Scenes().fingerprint() != before
 
 
@@ -355,7 +354,7 @@ def test_sequences_move() -> None:
                 x_min, y_min, x_max, y_max = one.box or (0, 0, 0, 0)
                 tracks.setdefault(one.track or 0, []).append((moment, (x_min + x_max) / 2, (y_min + y_max) / 2))
                 labels.setdefault(one.track or 0, set()).add(one.label)
-                assert one.visible is not None and one.visible >= 0.25
+                assert one.visible is not None and one.difficult == (one.visible < 0.25)
         assert 0 not in tracks
         assert all(len(names) == 1 for names in labels.values())
         assert any(np.hypot(way[-1][1] - way[0][1], way[-1][2] - way[0][2]) > 10 for way in tracks.values())
@@ -363,6 +362,42 @@ def test_sequences_move() -> None:
     assert any(set(before) - set(after) for before, after in pairwise(everyone))
     first, second = (pixels(examples[number].image.read_bytes()).astype(int) for number in (0, 1))
     assert 0 < np.abs(first - second).mean() < 25
+
+
+def test_a_hidden_digit_is_where_it_would_be_seen() -> None:
+    """Two digits on one spot, the upper one larger: the lower one is not asked for, and boxed as if it lay free."""
+    sequence = Sequence(LAYOUT._replace(digits=(1, 1)), "train", 0, 0, 2)
+    digit = Digit.drawn(np.random.default_rng(1), "train", 30.0).at(80.0, 80.0)
+    alone, bar = Actor(digit, 0, (0.0, 0.0), 1.0, 0.0, 0.0, 20.0), Stamp(60, 60, np.ones((40, 40), np.float32))
+    (free,) = met_in(sequence, Cast([alone], [], (0.0, 0.0)), 0)
+    (hidden,) = met_in(sequence, Cast([alone], [bar], (0.0, 0.0)), 0)
+    assert (free.visible, hidden.visible) == (1.0, 0.0)
+    assert hidden.box == free.box
+    assert not hidden.mask.any()
+    half = Stamp(60, 60, np.ones((40, 20), np.float32))
+    (part,) = met_in(replace(sequence, layout=LAYOUT._replace(most_hidden=0.99)), Cast([alone], [half], (0.0, 0.0)), 0)
+    ys, xs = np.nonzero(free.mask[:, 80:])
+    assert part.box == (80 + xs.min(), ys.min(), 80 + xs.max() + 1, ys.max() + 1)
+    beyond = alone._replace(digit=digit.at(400.0, 80.0))
+    assert met_in(sequence, Cast([beyond], [], (0.0, 0.0)), 0) == []
+
+
+def test_an_ink_can_be_read_all_along_its_way() -> None:
+    """The ground is black at the left and white at the right: no ink keeps 0.4 from both, so there is a rim; where the
+    digit stays on one side, there is an ink without."""
+    sequence = Sequence(LAYOUT._replace(digits=(1, 1), least_contrast=0.4), "train", 0, 0, 60)
+    frame, digit = Frame(sequence, 0), Digit.drawn(np.random.default_rng(1), "train", 20.0)
+    across = Actor(digit.at(20.0, 80.0), 0, (2.0, 0.0), 1.0, 0.0, 0.0, 20.0)
+    stays = Actor(digit.at(20.0, 40.0), 0, (0.1, 0.0), 1.0, 0.0, 0.0, 20.0)
+    side = 160 + 2 * frame.margin
+    world = np.repeat(np.where(np.arange(side) < side / 2, 0.0, 1.0).astype(np.float32)[None, :, None], side, 0)
+    world = np.repeat(world, 3, 2)
+    looks = [
+        frame.looks(np.random.default_rng(seed), Cast([across, stays], [], (0.0, 0.0)), world) for seed in range(20)
+    ]
+    assert all(way.rim for way, _ in looks)
+    assert {still.rim for _, still in looks} == {True, False}  # by chance, as in scenes
+    assert all(float(still.digit.shade @ LUMINANCE) >= 0.4 for _, still in looks)
 
 
 def test_digits_come_in_and_go_out() -> None:
