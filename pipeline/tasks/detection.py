@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from models.detectors import YOLO, AnyDetector
+from models.detectors.flips import Flip, Flips
 from models.detectors.layout import Layout
-from models.detectors.views import Flip, Views
 from models.necks import FPN, AnyNeck
 from models.stack import keras, tf
 from models.suppression import AnySuppression, ClassWise
@@ -200,17 +200,17 @@ class Detection(Task):
         """The network on the picture and its `flips`: raw outputs [B,V,H/S,W/S,..]."""
         if not self.flips:
             return model
-        views = Views(self.flips)
-        raw = keras.Model(model.inputs, named_outputs(model), name=model.name)(views.shown(model.inputs[0]))
-        apart = views.apart(raw).items()
+        flips = Flips(self.flips)
+        raw = keras.Model(model.inputs, named_outputs(model), name=model.name)(flips.shown(model.inputs[0]))
+        apart = flips.apart(raw).items()
         outputs = {name: keras.layers.Activation("linear", dtype="float32", name=name)(one) for name, one in apart}
         return keras.Model(model.inputs, outputs, name=model.name)
 
     def _found_at_places(self, outputs: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
         if not self.flips:
             return self.detector.found(self.layout, outputs)
-        views = Views(self.flips)
-        return views.averaged(self.layout, *self.detector.found(self.layout, views.together(outputs)))
+        flips = Flips(self.flips)
+        return flips.averaged(self.layout, *self.detector.found(self.layout, flips.together(outputs)))
 
     def anchored(self) -> Anchored:
         """`location` and `score` of all places.

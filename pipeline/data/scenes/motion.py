@@ -84,7 +84,7 @@ class Sequence:
     """Pictures that belong together; the same arguments give the same bytes in every process.
 
     Args:
-        layout: what each picture is to hold; `most_hidden` does not count.
+        layout: what each picture is to hold; `most_hidden`: see `met_in`.
         split: whose handwriting and photographs it shows.
         number: among the sequences of its split.
         seed: of all sequences.

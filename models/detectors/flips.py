@@ -23,19 +23,19 @@ AXES: dict[Flip, int] = {"vertical": 0, "horizontal": 1}
 
 
 @dataclass(frozen=True)
-class Views:
+class Flips:
     """What is shown in place of one picture: itself, each flip of it, and both.
 
     Args:
-        flips: which there are.
+        kinds: which there are.
     """
 
-    flips: Sequence[Flip]
+    kinds: Sequence[Flip]
 
     @property
     def axes(self) -> list[tuple[int, ...]]:
         """The axes that each of the V views turns around; none for the picture itself."""
-        used = sorted({AXES[flip] for flip in self.flips})
+        used = sorted({AXES[flip] for flip in self.kinds})
         return [axes for count in range(len(used) + 1) for axes in combinations(used, count)]
 
     def shown(self, image: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from models.backbones import SmallResNet
+from models.detectors.flips import Flips
 from models.detectors.layout import Layout
-from models.detectors.views import Views
 from models.preprocess import PictureFormat
 from models.stack import keras, tf
 from pipeline.compress import VARIANTS
@@ -61,18 +61,18 @@ def test_places_that_lie_mirrored_by_hand() -> None:
 
 def test_views_are_averaged_by_hand() -> None:
     """One map of 1 x 2 cells; what the mirrored view says of its left cell belongs to the right one of the picture."""
-    layout, views = Layout(4, 8, (4,), 1), Views(["horizontal"])
+    layout, flips = Layout(4, 8, (4,), 1), Flips(["horizontal"])
     plain = [[0.0, 0.0, 2.0, 2.0], [4.0, 1.0, 8.0, 3.0]]
     mirrored = [[2.0, 1.0, 4.0, 3.0], [4.0, 0.0, 8.0, 4.0]]
     scores = [[[0.2], [0.8]], [[0.6], [0.4]]]
-    boxes, mean = views.averaged(layout, tf.constant([plain, mirrored]), tf.constant(scores))
+    boxes, mean = flips.averaged(layout, tf.constant([plain, mirrored]), tf.constant(scores))
     np.testing.assert_allclose(boxes, [[[0, 0, 3, 3], [4, 1, 7, 3]]])
     np.testing.assert_allclose(mean, [[[0.3], [0.7]]], atol=1e-6)
 
 
 def test_all_views_are_shown_one_picture_after_the_other() -> None:
     image = tf.reshape(tf.range(8), [2, 2, 2, 1])
-    shown = Views(["vertical", "horizontal"]).shown(image).numpy().reshape(8, 4).tolist()
+    shown = Flips(["vertical", "horizontal"]).shown(image).numpy().reshape(8, 4).tolist()
     assert shown[:4] == [[0, 1, 2, 3], [2, 3, 0, 1], [1, 0, 3, 2], [3, 2, 1, 0]]
     assert shown[4] == [4, 5, 6, 7]
 
