@@ -378,6 +378,10 @@ def test_a_hidden_digit_is_where_it_would_be_seen() -> None:
     (part,) = met_in(replace(sequence, layout=LAYOUT._replace(most_hidden=0.99)), Cast([alone], [half], (0.0, 0.0)), 0)
     ys, xs = np.nonzero(free.mask[:, 80:])
     assert part.box == (80 + xs.min(), ys.min(), 80 + xs.max() + 1, ys.max() + 1)
+    (too_far,) = met_in(
+        replace(sequence, layout=LAYOUT._replace(most_hidden=0.05)), Cast([alone], [half], (0.0, 0.0)), 0
+    )
+    assert (too_far.box, too_far.visible) == (free.box, part.visible)
     beyond = alone._replace(digit=digit.at(400.0, 80.0))
     assert met_in(sequence, Cast([beyond], [], (0.0, 0.0)), 0) == []
 
