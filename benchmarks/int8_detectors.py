@@ -54,6 +54,7 @@ def main() -> None:
     task, model, store = load_task(run), load_model(run), stages.open_store(run)
     if not isinstance(task, Detection):
         parser.error(f"{arguments.run} was trained on the task {task.name}, not on detection")
+    task = task.model_copy(update={"flips": ()})  # what is compared is one view
     pictures = calibration_pictures(Calibration(count=arguments.pictures), store, task)
     trunk = with_float_input(model)
     whole = average_precision(task, store, convert.tflite_file(network(trunk, task, FORMS["shipped"])), "shipped")

@@ -80,7 +80,7 @@ def configuration(side: str, seed: int, steps: int, hidden: float) -> Config:
     scenes = min(scenes, steps * batch)
     changes = {"train": scenes, "validation": batch, "test": 0, "most_hidden": hidden}
     source = config.data.source.model_copy(update=changes)
-    operations = [*config.augment, *(ROBUST if side == WITH else ())]
+    operations = (*config.augment, *(ROBUST if side == WITH else ()))
     epochs = math.ceil(steps * batch / scenes)
     train = config.train.model_copy(update={"epochs": epochs, "validate_every": epochs, "tensorboard": False})
     data = config.data.model_copy(update={"source": source})

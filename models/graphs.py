@@ -20,6 +20,8 @@ LEAST_MOMENTUM = 0.9
 """To which that of running statistics is lowered at most: that of Convoy's own blocks, an average over ten batches."""
 AVERAGED_PARTS = 20
 """Into as many parts a training is divided, over one of which running statistics average at most."""
+VIEWS = "views"
+"""Name of a network that is called as a whole inside another one; what it does goes by its own layers' names."""
 WRAPPERS = ("quant_", "prune_low_magnitude_", "cluster_")
 """How tfmot begins the names of layers that it wraps."""
 

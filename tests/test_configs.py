@@ -41,3 +41,14 @@ def test_detectors_are_compared_on_the_same_scenes_in_the_same_way(detector: str
     same_task = second.task.model_copy(update={"detector": first.task.detector})
     same_passes = first.train.model_copy(update=passes)
     assert second.model_copy(update={"task": same_task}) == first.model_copy(update={"train": same_passes})
+
+
+@pytest.mark.parametrize("detector", ["retinanet", "ssd", "faster_rcnn"])
+def test_detectors_of_blood_cells_learn_from_the_same_in_the_same_way(detector: str) -> None:
+    """Passes, levels and flips are each detector's own."""
+    first, second = (load(ROOT / "configs" / f"bccd{name}.yaml") for name in ("", f"_{detector}"))
+    own = {name: getattr(second.task, name) for name in ("detector", "strides", "neck", "flips")}
+    assert (own["detector"].kind, bool(own["flips"])) == (detector, detector != "faster_rcnn")
+    same_task = first.task.model_copy(update=own)
+    same_passes = first.train.model_copy(update={"epochs": second.train.epochs})
+    assert second == first.model_copy(update={"task": same_task, "train": same_passes})

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from models.graphs import VIEWS
 from pipeline.errors import RunError
 
 FILE_IDENTIFIER = b"TFL3"
@@ -98,8 +99,13 @@ def is_decoding(name: str) -> bool:
 
 def layers_of(operator: str) -> set[str]:
     """The Keras layers that an operator does, of its name in the file: `serving/relu/Relu;serving/conv/Conv2D`."""
-    paths = (part.split("/") for part in operator.split(";"))
-    return {path[1] for path in paths if len(path) > 1}
+    return {path[1] for path in paths_of(operator) if len(path) > 1}
+
+
+def paths_of(operator: str) -> list[list[str]]:
+    """The model, the layer and what it does, of all that an operator's name in the file says it does."""
+    parts = operator.split(";")
+    return [[name for name in part.split("/") if name != VIEWS] for part in parts]
 
 
 def border_operators(content: bytes) -> tuple[set[str], set[str]]:

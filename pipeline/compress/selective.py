@@ -146,6 +146,5 @@ def layer_of(operator: str, with_kernel: set[str]) -> str:
         operator: as TFLite names it, such as `serving/relu/Relu;serving/conv/Conv2D`.
         with_kernel: layers that have one.
     """
-    paths = [part.split("/") for part in operator.split(";")]
-    names = [path[1] if len(path) > 1 else path[0] for path in paths]
+    names = [path[1] if len(path) > 1 else path[0] for path in flatbuffer.paths_of(operator)]
     return next((name for name in names if name in with_kernel), names[0])

@@ -18,7 +18,7 @@ from models import preprocess
 from models.preprocess import PictureFormat
 from models.stack import tf
 from pipeline.data import cache
-from pipeline.data.example import BOXES, CLASSES, CROWD, IMAGE, NO_OBJECT, TRAIN
+from pipeline.data.example import BOXES, CLASSES, CROWD, DIFFICULT, IMAGE, NO_OBJECT, TRAIN
 from pipeline.errors import ConfigError, DataError
 from pipeline.wording import quantity
 
@@ -117,7 +117,8 @@ def _settled(shapes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 
 
 def training_shapes(store: Store, format: PictureFormat) -> np.ndarray:
-    """The boxes of the training split as they are in the model's picture, float64 [n, 2]; crowds are left out.
+    """The boxes of the training split as they are in the model's picture, float64 [n, 2]; without crowds and objects
+    that are not asked for.
 
     Raises:
         DataError: the data holds no boxes.
@@ -130,8 +131,9 @@ def training_shapes(store: Store, format: PictureFormat) -> np.ndarray:
         size = preprocess.picture_size(example[IMAGE])
         window = preprocess.fit_window(format, size[0], size[1])
         there = example[CLASSES] != NO_OBJECT
-        if CROWD in example:
-            there &= ~example[CROWD]
+        for name in (CROWD, DIFFICULT):
+            if name in example:
+                there &= ~example[name]
         boxes = tf.boolean_mask(example[BOXES], there)
         extent = tf.stack([window[3] - window[1], window[2] - window[0]])
         return (boxes[:, 2:] - boxes[:, :2]) / extent * tf.constant([format.width, format.height], tf.float32)

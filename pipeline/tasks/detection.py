@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from models.detectors import YOLO, AnyDetector
 from models.detectors.flips import Flip, Flips
 from models.detectors.layout import Layout
+from models.graphs import VIEWS
 from models.necks import FPN, AnyNeck
 from models.stack import keras, tf
 from models.suppression import AnySuppression, ClassWise
@@ -94,6 +95,12 @@ class Detection(Task):
             raise ValueError(
                 f"flips averages what is said of the same place, but the regions of {self.detector.kind} are others in "
                 "each view. Leave flips out, or choose detector=yolo, retinanet or ssd"
+            )
+        if self.flips and (self.picture.height % self.strides[-1] or self.picture.width % self.strides[-1]):
+            raise ValueError(
+                f"flips averages what is said of the same place, but places of stride {self.strides[-1]} do not lie "
+                f"mirrored on each other in a picture of {self.picture.height} x {self.picture.width}. Make both sides "
+                f"multiples of {self.strides[-1]}, or leave flips out"
             )
         return self
 
@@ -201,7 +208,7 @@ class Detection(Task):
         if not self.flips:
             return model
         flips = Flips(self.flips)
-        raw = keras.Model(model.inputs, named_outputs(model), name=model.name)(flips.shown(model.inputs[0]))
+        raw = keras.Model(model.inputs, named_outputs(model), name=VIEWS)(flips.shown(model.inputs[0]))
         apart = flips.apart(raw).items()
         outputs = {name: keras.layers.Activation("linear", dtype="float32", name=name)(one) for name, one in apart}
         return keras.Model(model.inputs, outputs, name=model.name)

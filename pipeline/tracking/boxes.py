@@ -25,12 +25,22 @@ def cornered(boxes: np.ndarray) -> np.ndarray:
 
 def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Intersection over union of corners [n,4] and [m,4], float64 [n,m]; 0 where both are without area."""
+    shared = _shared(first, second)
+    union = areas(first)[:, None] + areas(second)[None, :] - shared
+    return np.asarray(shared / np.maximum(union, LEAST_SIDE**2), np.float64)
+
+
+def shares_within(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Which share of each of the second corners [m,4] lies within each of the first [n,4], float64 [n,m]."""
+    return np.asarray(_shared(first, second) / np.maximum(areas(second), LEAST_SIDE**2), np.float64)
+
+
+def _shared(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Area of the intersections [n,m]."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     sides = np.maximum(high - low, 0.0)
-    shared = sides[..., 0] * sides[..., 1]
-    union = areas(first)[:, None] + areas(second)[None, :] - shared
-    return np.asarray(shared / np.maximum(union, LEAST_SIDE**2), np.float64)
+    return np.asarray(sides[..., 0] * sides[..., 1])
 
 
 def distinct(corners: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:

@@ -32,12 +32,14 @@ class Objects:
         boxes: corners float64 [n,4] in pixels.
         classes: int64 [n]; -1 where it is not known.
         ignored: bool [n]: whoever finds such an object neither gains nor loses by it.
+        in_parts: bool [n]: whoever finds any part of it has found it, as with COCO's crowds: it may be hidden.
     """
 
     ids: np.ndarray
     boxes: np.ndarray
     classes: np.ndarray
     ignored: np.ndarray
+    in_parts: np.ndarray
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -45,14 +47,15 @@ class Objects:
     @classmethod
     def of(cls, tracked: Tracked) -> Objects:
         """What a tracker gave out."""
-        return cls(tracked.ids, tracked.boxes, tracked.classes, np.zeros(len(tracked.ids), bool))
+        no = np.zeros(len(tracked.ids), bool)
+        return cls(tracked.ids, tracked.boxes, tracked.classes, ignored=no, in_parts=no)
 
     def where(self, chosen: np.ndarray) -> Objects:
         """Those that a mask bool [n] chooses."""
-        return Objects(self.ids[chosen], self.boxes[chosen], self.classes[chosen], self.ignored[chosen])
+        return Objects(*(values[chosen] for values in vars(self).values()))
 
 
-NOTHING = Objects(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool))
+NOTHING = Objects(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, bool))
 
 
 def as_text(frames: Mapping[int, Tracked]) -> str:
@@ -110,4 +113,6 @@ def _objects(found: Mapping[int, tuple[float, ...]]) -> Objects:
     values = np.array(list(found.values()))
     low = values[:, :2] - 1
     boxes = np.concatenate([low, low + values[:, 2:4]], axis=1)
-    return Objects(np.array(list(found)), boxes, np.full(len(found), NO_OBJECT), values[:, 4] == 0)
+    return Objects(
+        np.array(list(found)), boxes, np.full(len(found), NO_OBJECT), values[:, 4] == 0, np.zeros(len(found), bool)
+    )

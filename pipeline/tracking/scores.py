@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.data.example import NO_OBJECT
 from pipeline.errors import ConvoyError
 from pipeline.tracking.association import assigned
-from pipeline.tracking.boxes import overlaps
+from pipeline.tracking.boxes import overlaps, shares_within
 from pipeline.tracking.mot import NOTHING, Objects
 
 LEAST_OVERLAP = 0.5
@@ -73,19 +73,25 @@ def imported_motmetrics() -> Any:
 
 
 def _compared(truth: Objects, tracked: Objects) -> Compared:
-    """A frame without the objects that are ignored, and without tracks that follow these."""
-    overlap = _overlap(truth, tracked)
-    there, partners = assigned(1.0 - overlap, 1.0 - LEAST_OVERLAP + ROUNDING)
-    counts = np.ones(len(tracked), bool)
-    counts[partners[truth.ignored[there]]] = False
-    return Compared(truth.ids[~truth.ignored], tracked.ids[counts], overlap[~truth.ignored][:, counts])
+    """A frame without the objects that are ignored, and without tracks that follow one of these and none other."""
+    asked = truth.where(~truth.ignored)
+    overlap = _overlap(asked, tracked)
+    counts = ~_on_ignored(truth.where(truth.ignored), tracked)
+    counts[assigned(1.0 - overlap, 1.0 - LEAST_OVERLAP + ROUNDING)[1]] = True
+    return Compared(asked.ids, tracked.ids[counts], overlap[:, counts])
+
+
+def _on_ignored(ignored: Objects, tracked: Objects) -> np.ndarray:
+    """Which tracks [p] are where ignored objects are, of whatever class."""
+    partly, wholly = shares_within(ignored.boxes, tracked.boxes), overlaps(ignored.boxes, tracked.boxes)
+    close = np.where(ignored.in_parts[:, None], partly, wholly)
+    return np.asarray((close >= LEAST_OVERLAP).any(axis=0))
 
 
 def _overlap(truth: Objects, tracked: Objects) -> np.ndarray:
-    """Intersection over union; 0 where the classes are known and differ, which they may on what is ignored."""
-    overlap = overlaps(truth.boxes, tracked.boxes)
-    counts = ~truth.ignored[:, None] & (truth.classes[:, None] != NO_OBJECT) & (tracked.classes != NO_OBJECT)
-    return np.where(counts & (truth.classes[:, None] != tracked.classes), 0.0, overlap)
+    """Intersection over union; 0 where the classes are known and differ."""
+    known = (truth.classes[:, None] != NO_OBJECT) & (tracked.classes != NO_OBJECT)
+    return np.where(known & (truth.classes[:, None] != tracked.classes), 0.0, overlaps(truth.boxes, tracked.boxes))
 
 
 def _clear_and_identity(compared: Sequence[Compared]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models.stack import tf
-from pipeline.data.example import BOXES, CLASSES, CROWD, DIFFICULT, ID, IMAGE, NO_OBJECT, TRACKS
+from pipeline.data.example import BOXES, CLASSES, CROWD, DIFFICULT, ID, IMAGE, NO_OBJECT, TRACKS, VISIBLE
 from pipeline.data.pictures import BadPicture
 from pipeline.data.sources.base import natural_order, shortened
 from pipeline.data.store import CONTENT, Store
@@ -92,11 +92,11 @@ class StoredSequence(Footage):
 def _objects(example: dict[str, Any], size: np.ndarray, translated: np.ndarray) -> Objects:
     there = example[CLASSES] != NO_OBJECT
     tracks = example[TRACKS][there]
-    ignored = tracks == NO_TRACK
-    for flag in (CROWD, DIFFICULT):
-        if flag in example:
-            ignored = ignored | example[flag][there]
-    return Objects(tracks, example[BOXES][there] * size, translated[example[CLASSES][there]], ignored)
+    nowhere = np.zeros(len(tracks), bool)
+    crowd, difficult = (example[flag][there] if flag in example else nowhere for flag in (CROWD, DIFFICULT))
+    hidden = example[VISIBLE][there] < 1.0 if VISIBLE in example else nowhere
+    boxes, classes = example[BOXES][there] * size, translated[example[CLASSES][there]]
+    return Objects(tracks, boxes, classes, (tracks == NO_TRACK) | crowd | difficult, in_parts=crowd | hidden)
 
 
 def _records(store: Store) -> Any:

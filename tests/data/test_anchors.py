@@ -47,3 +47,11 @@ def test_shapes_are_those_of_the_models_picture(
     store = prepare(DataSettings(source=PascalVoc(path=tmp_path)), tmp_path / "stores")
     shapes = training_shapes(store, PictureFormat(height=height, width=32, fit=fit))
     np.testing.assert_allclose(shapes, np.tile(expected, (store.info.num_examples["train"], 1)), rtol=1e-5)
+
+
+def test_objects_that_are_not_asked_for_have_no_anchors(tmp_path: Path) -> None:
+    for name in voc(tmp_path, names=tuple("12345678")).glob("Annotations/*.xml"):
+        name.write_text(annotation(element(box=(2, 3, 9, 9)), element(box=(1, 1, 16, 12), difficult=1)))
+    store = prepare(DataSettings(source=PascalVoc(path=tmp_path)), tmp_path / "stores")
+    shapes = training_shapes(store, PictureFormat(height=12, width=16))
+    np.testing.assert_allclose(shapes, np.tile((7, 6), (store.info.num_examples["train"], 1)), rtol=1e-5)

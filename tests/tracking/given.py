@@ -56,7 +56,8 @@ def known(number: int = 0, frames: int = 60, digits: tuple[int, int] = (3, 6)) -
             np.array([one.digit.track for one in seen], np.int64),
             np.array([one.box for one in seen], np.float64).reshape(-1, 4),
             np.array([int(one.label) for one in seen], np.int64),
-            np.zeros(len(seen), bool),
+            ignored=np.zeros(len(seen), bool),
+            in_parts=np.zeros(len(seen), bool),
         )
     return Known(scene, objects)
 

@@ -16,11 +16,13 @@ SCORES_OF_TRACKEVAL = (
 """HOTA, DetA and AssA of `drawn`, by TrackEval 1.3.0 (`trackeval.metrics.HOTA.eval_sequence`)."""
 
 
-def objects(*placed: tuple[int, float], kind: int = -1, ignored: bool = False) -> Objects:
+def objects(*placed: tuple[int, float], kind: int = -1, ignored: bool = False, in_parts: bool = False) -> Objects:
     """(id, x) -> boxes of 10 x 10."""
     boxes = np.array([(x, 0.0, x + 10, 10.0) for _, x in placed]).reshape(-1, 4)
     ids = np.array([track for track, _ in placed], np.int64)
-    return Objects(ids, boxes, np.full(len(placed), kind), np.full(len(placed), ignored))
+    return Objects(
+        ids, boxes, np.full(len(placed), kind), *(np.full(len(placed), flag) for flag in (ignored, in_parts))
+    )
 
 
 def joined(*parts: Objects) -> Objects:
@@ -74,6 +76,25 @@ def test_who_follows_what_does_not_count_neither_gains_nor_loses() -> None:
     found = scores(truth, {1: objects((5, 0), (6, 50))}, [1])
     assert (found["mota"], found["idf1"], found["hota"]) == (1.0, 1.0, 1.0)
     assert scores(truth, {1: objects((5, 0))}, [1])["mota"] == 1.0
+
+
+def test_what_is_asked_for_has_its_track_before_what_is_ignored() -> None:
+    """The track overlaps the ignored object more: 9.2 of 10.8, the other 8.8 of 11.2."""
+    truth = {1: joined(objects((1, 0)), objects((2, 2), ignored=True))}
+    assert scores(truth, {1: objects((5, 1.2))}, [1])["mota"] == 1.0
+    both = scores(truth, {1: objects((5, 1.2), (6, 2))}, [1])
+    assert (both["mota"], both["false_positives"]) == (1.0, 0)
+
+
+@pytest.mark.parametrize(("in_parts", "mota"), [(True, 1.0), (False, 0.0)])
+def test_a_part_of_what_is_hidden_may_be_found(in_parts: bool, mota: float) -> None:
+    """Its right four tenths are seen; and of another box a third lies on it, which is not half."""
+    truth = {1: joined(objects((1, 50)), objects((2, 0), ignored=True, in_parts=in_parts))}
+    found = joined(objects((7, 50)), objects((8, 0)))
+    found.boxes[1] = (6.0, 0.0, 10.0, 10.0)
+    assert scores(truth, {1: found}, [1])["mota"] == mota
+    found.boxes[1] = (7.0, 0.0, 16.0, 10.0)
+    assert scores(truth, {1: found}, [1])["mota"] == 0.0
 
 
 def test_what_is_ignored_may_be_taken_for_another_class() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -37,9 +39,8 @@ PAN = 0.08
 PANS = 0.5
 """Share of the sequences in which it does."""
 MOST_OCCLUDERS = 4
-WAY, STRIDE = 300, 5
-"""Pictures in which the slowest digit crosses the picture, and every how many the ground below it is looked at, to find
-an ink for all of its way."""
+STRIDE = 5
+"""Every how many pictures the ground below a digit is looked at, to find an ink for all of its way."""
 GROWS = 120
 """Pictures after which a digit keeps its size, so that none outgrows its way out."""
 
@@ -105,6 +106,11 @@ class Sequence:
         """Who plays where."""
         return cast(self.generator(PLACES), self.layout, self.split, self.frames)
 
+    @property
+    def margin(self) -> int:
+        """Pixels of the background on each side of the picture, over which the camera swings."""
+        return int(np.ceil(PAN * min(self.layout.height, self.layout.width))) + 1
+
 
 class Cast(NamedTuple):
     """What is in a sequence.
@@ -134,15 +140,8 @@ class Cast(NamedTuple):
 
 
 def cast(generator: Generator, layout: Layout, split: str, frames: int) -> Cast:
-    """The digits of a sequence: some are there at once, others come in while there is room."""
-    side = min(layout.height, layout.width)
-    number = int(generator.integers(layout.digits[0], layout.digits[1] + 1))
-    actors = [_actor(generator, layout, split, 0, inside=True) for _ in range(number)]
-    for time in range(1, frames):
-        present = sum(_inside(actor.at(time), layout) for actor in actors if time >= actor.start)
-        wanted = present < layout.digits[0] or generator.random() < 0.04
-        if wanted and present < layout.digits[1]:
-            actors.append(_actor(generator, layout, split, time, inside=False))
+    """The digits of a sequence, and all else that is in it."""
+    side, actors = min(layout.height, layout.width), _actors(generator, layout, split, frames)
     digits = [actor.digit for actor in actors if actor.start == 0]
     in_front = range(int(generator.integers(1, MOST_OCCLUDERS + 1)))
     occluders = [occluder_stamp(generator, layout, digits if one % 2 else ()) for one in in_front]
@@ -150,6 +149,22 @@ def cast(generator: Generator, layout: Layout, split: str, frames: int) -> Cast:
     angle = generator.uniform(0, 2 * np.pi)
     numbered = [actor._replace(digit=replace(actor.digit, track=track)) for track, actor in enumerate(actors, 1)]
     return Cast(numbered, occluders, (reach * float(np.cos(angle)), reach * float(np.sin(angle))))
+
+
+def _actors(generator: Generator, layout: Layout, split: str, frames: int) -> list[Actor]:
+    """Some digits are there at once, others come in while there is room: who is on the way in has a place already."""
+    number = int(generator.integers(layout.digits[0], layout.digits[1] + 1))
+    actors = [_actor(generator, layout, split, 0, inside=True) for _ in range(number)]
+    arrived = [True] * number
+    for time in range(1, frames):
+        inside = [_inside(actor.at(time), layout) for actor in actors]
+        arrived = [before or now for before, now in zip(arrived, inside, strict=True)]
+        places = sum(now or not before for before, now in zip(arrived, inside, strict=True))
+        wanted = places < layout.digits[0] or generator.random() < 0.04
+        if wanted and places < layout.digits[1]:
+            actors.append(_actor(generator, layout, split, time, inside=False))
+            arrived.append(False)
+    return actors
 
 
 def _actor(generator: Generator, layout: Layout, split: str, start: int, *, inside: bool) -> Actor:
@@ -203,57 +218,22 @@ class Frame(MadePicture):
     number: int
 
     def read_bytes(self) -> bytes:
-        sequence, layout = self.sequence, self.sequence.layout
-        generator, cast = sequence.generator(PIXELS), sequence.places()
-        world = self._world(generator)
-        looks = self.looks(generator, cast, world)
-        textures = generator.integers(2**32, size=len(cast.occluders)).tolist()
-        light = Light.drawn(generator, layout.height, layout.width)
-        camera = Camera.drawn(generator, min(layout.height, layout.width))
-        canvas = self._ground(world, cast)
-        laid, occluders = cast.laid(self.number, sequence.frames, layout)
+        sequence, stage = self.sequence, staged(self.sequence)
+        canvas = self._ground(stage)
+        laid, occluders = stage.cast.laid(self.number, sequence.frames, sequence.layout)
         for one in laid:
-            _draw(canvas, one, looks[one.digit.track - 1])
-        for seed, occluder in zip(textures, occluders, strict=True):
+            _draw(canvas, one, stage.looks[one.digit.track - 1])
+        for seed, occluder in zip(stage.textures, occluders, strict=True):
             occlude(np.random.default_rng(seed), canvas, occluder, sequence.split)
-        picture = camera.picture(sequence.generator(GRAIN, self.number), canvas * light.field)
-        return camera.encoded(picture)
+        picture = stage.camera.picture(sequence.generator(GRAIN, self.number), canvas * stage.light.field)
+        return stage.camera.encoded(picture)
 
-    def looks(self, generator: Generator, cast: Cast, world: np.ndarray) -> list[Look]:
-        """Every digit's ink, that can be read all along its way if any can, the same for no two while colours last."""
-        least, looks = self.sequence.layout.least_contrast, list[Look]()
-        for actor in cast.actors:
-            grounds = self._grounds(actor, world)
-            taken = [one.digit.ink for one in looks[-len(INKS) + 1 :]]
-            digit = actor.digit.inked(generator, grounds, least, taken)
-            rim = generator.random() < HALO
-            looks.append(Look(digit, rim or contrast(digit.shade, grounds) < least))
-        return looks
-
-    def _grounds(self, actor: Actor, world: np.ndarray) -> np.ndarray:
-        """What a digit comes to lie on while its middle is in the picture, float32 [n, 3]."""
-        sequence = self.sequence
-        times = range(actor.start, min(actor.start + WAY, sequence.frames), STRIDE)
-        met = [digit for time in times if _inside(digit := actor.at(time), sequence.layout)]
-        below = [ground_of(world, digit.stamp().moved(self.margin, self.margin)) for digit in met]
-        return np.array(below or [world.mean(axis=(0, 1))])
-
-    def _world(self, generator: Generator) -> np.ndarray:
-        """The background, with a margin for the camera to swing over."""
-        layout, margin = self.sequence.layout, self.margin
-        return background(generator, layout.height + 2 * margin, layout.width + 2 * margin, self.sequence.split)
-
-    def _ground(self, world: np.ndarray, cast: Cast) -> np.ndarray:
-        """The part of it that the camera sees."""
-        layout, margin = self.sequence.layout, self.margin
-        x, y = cast.offset(self.number, self.sequence.frames)
+    def _ground(self, stage: Stage) -> np.ndarray:
+        """The part of the background that the camera sees."""
+        layout, margin = self.sequence.layout, self.sequence.margin
+        x, y = stage.cast.offset(self.number, self.sequence.frames)
         rows = slice(margin - y, margin - y + layout.height)
-        return world[rows, margin - x : margin - x + layout.width].copy()
-
-    @property
-    def margin(self) -> int:
-        """Pixels of the background on each side of the picture, over which the camera swings."""
-        return int(np.ceil(PAN * min(self.sequence.layout.height, self.sequence.layout.width))) + 1
+        return stage.world[rows, margin - x : margin - x + layout.width].copy()
 
     @property
     def about_bytes(self) -> int:
@@ -265,11 +245,69 @@ class Look(NamedTuple):
 
     Args:
         digit: in its ink.
-        rim: whether a rim sets it off from what it lies on; always where no ink can be read all along its way.
+        rim: whether a rim sets it off from what it lies on; always where no ink can be read all along its way, or all
+            that can are those of others.
     """
 
     digit: Digit
     rim: bool
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What stays the same in all pictures of a sequence.
+
+    Args:
+        cast: who plays where.
+        world: the background, float32 [h, w, 3], with a margin for the camera to swing over.
+        looks: of the actors.
+        textures: the seed of each occluder's.
+        light, camera: theirs.
+    """
+
+    cast: Cast
+    world: np.ndarray
+    looks: list[Look]
+    textures: list[int]
+    light: Light
+    camera: Camera
+
+
+@lru_cache(maxsize=2)
+def staged(sequence: Sequence) -> Stage:
+    """The stage of a sequence; kept, as pictures of one sequence are mostly drawn one behind the other."""
+    generator, cast, layout = sequence.generator(PIXELS), sequence.places(), sequence.layout
+    height, width = layout.height, layout.width
+    world = background(generator, height + 2 * sequence.margin, width + 2 * sequence.margin, sequence.split)
+    return Stage(
+        cast,
+        world,
+        looks_of(generator, sequence, cast, world),
+        generator.integers(2**32, size=len(cast.occluders)).tolist(),
+        Light.drawn(generator, height, width),
+        Camera.drawn(generator, min(height, width)),
+    )
+
+
+def looks_of(generator: Generator, sequence: Sequence, cast: Cast, world: np.ndarray) -> list[Look]:
+    """Every digit's ink, that can be read all along its way if any can, the same for no two while colours last."""
+    least, looks = sequence.layout.least_contrast, list[Look]()
+    for actor in cast.actors:
+        grounds = _grounds(sequence, actor, world)
+        taken = [one.digit.ink for one in looks[-len(INKS) + 1 :]]
+        digit = actor.digit.inked(generator, grounds, least, taken)
+        rim = generator.random() < HALO
+        looks.append(Look(digit, rim or digit.ink in taken or contrast(digit.shade, grounds) < least))
+    return looks
+
+
+def _grounds(sequence: Sequence, actor: Actor, world: np.ndarray) -> np.ndarray:
+    """What a digit comes to lie on while its middle is in the picture, float32 [n, 3]."""
+    way = (actor.at(time) for time in range(actor.start, sequence.frames, STRIDE))
+    there = takewhile(lambda digit: _near(digit, sequence.layout), way)
+    stamps = [digit.stamp() for digit in there if _inside(digit, sequence.layout)]
+    below = [ground_of(world, stamp.moved(sequence.margin, sequence.margin)) for stamp in stamps]
+    return np.array(below or [world.mean(axis=(0, 1))])
 
 
 def _draw(canvas: np.ndarray, laid: Laid, look: Look) -> None:

@@ -62,7 +62,8 @@ class Seen:
     Args:
         digit: itself.
         mask: bool [h, w], its pixels that are not hidden.
-        box: around them, in pixels: x_min, y_min, x_max, y_max.
+        box: around them, in pixels: x_min, y_min, x_max, y_max; in sequences around all of a digit that is hidden too
+            far.
         visible: which share of its pixels they are, those outside the picture counted.
     """
 

@@ -146,7 +146,7 @@ class SceneSequences(DrawnSource):
 
     kind: Literal["scene_sequences"] = "scene_sequences"
     """Sequences of moving handwritten digits, drawn by a seed."""
-    drawing: ClassVar[int] = 3
+    drawing: ClassVar[int] = 4
     train: int = Field(default=40, ge=1)
     """Sequences for training."""
     validation: int = Field(default=8, ge=0)
@@ -156,7 +156,7 @@ class SceneSequences(DrawnSource):
     frames: int = Field(default=60, ge=2, le=10_000)
     """Pictures of a sequence."""
     digits: tuple[int, int] = (2, 6)
-    """Least and most digits in a picture; now and then one fewer, while another comes in."""
+    """Least and most digits in a picture; now and then fewer, while others are on their way in."""
     most_hidden: float = Field(default=0.75, ge=0.0, lt=1.0)
     """A digit of which a larger share is hidden is too hard to be asked for (`difficult`): whoever finds it neither
     gains nor loses by it. It keeps its track."""

@@ -22,7 +22,7 @@ from pipeline.data.sampling import RepeatFactor, shown_classes
 from pipeline.data.scenes import backgrounds, light, words
 from pipeline.data.scenes.digits import INKS, LUMINANCE, Digit, Stamp
 from pipeline.data.scenes.handwriting import any_glyph, glyphs
-from pipeline.data.scenes.motion import Actor, Cast, Frame, Sequence, met_in
+from pipeline.data.scenes.motion import Actor, Cast, Frame, Sequence, looks_of, met_in
 from pipeline.data.scenes.render import OWN, Laid, Layout, Scene, Seen, draw, paint
 from pipeline.data.scenes.render import seen as seen_of
 from pipeline.data.sources import Scenes, SceneSequences
@@ -390,18 +390,54 @@ def test_an_ink_can_be_read_all_along_its_way() -> None:
     """The ground is black at the left and white at the right: no ink keeps 0.4 from both, so there is a rim; where the
     digit stays on one side, there is an ink without."""
     sequence = Sequence(LAYOUT._replace(digits=(1, 1), least_contrast=0.4), "train", 0, 0, 60)
-    frame, digit = Frame(sequence, 0), Digit.drawn(np.random.default_rng(1), "train", 20.0)
+    digit = Digit.drawn(np.random.default_rng(1), "train", 20.0)
     across = Actor(digit.at(20.0, 80.0), 0, (2.0, 0.0), 1.0, 0.0, 0.0, 20.0)
     stays = Actor(digit.at(20.0, 40.0), 0, (0.1, 0.0), 1.0, 0.0, 0.0, 20.0)
-    side = 160 + 2 * frame.margin
+    side = 160 + 2 * sequence.margin
     world = np.repeat(np.where(np.arange(side) < side / 2, 0.0, 1.0).astype(np.float32)[None, :, None], side, 0)
     world = np.repeat(world, 3, 2)
-    looks = [
-        frame.looks(np.random.default_rng(seed), Cast([across, stays], [], (0.0, 0.0)), world) for seed in range(20)
-    ]
+    cast = Cast([across, stays], [], (0.0, 0.0))
+    looks = [looks_of(np.random.default_rng(seed), sequence, cast, world) for seed in range(20)]
     assert all(way.rim for way, _ in looks)
     assert {still.rim for _, still in looks} == {True, False}  # by chance, as in scenes
     assert all(float(still.digit.shade @ LUMINANCE) >= 0.4 for _, still in looks)
+
+
+def test_digits_of_one_ink_that_may_meet_have_a_rim() -> None:
+    """On mid grey only black and white can be read, so a third digit shares its ink with another."""
+    sequence = Sequence(LAYOUT._replace(least_contrast=0.4), "train", 0, 0, 20)
+    digit = Digit.drawn(np.random.default_rng(1), "train", 20.0).at(80.0, 80.0)
+    cast, side = Cast([Actor(digit, 0, (0.1, 0.0), 1.0, 0.0, 0.0, 20.0)] * 3, [], (0.0, 0.0)), 160 + 2 * sequence.margin
+    world = np.full((side, side, 3), 0.5, np.float32)
+    looks = [looks_of(np.random.default_rng(seed), sequence, cast, world) for seed in range(20)]
+    assert {one.digit.ink for those in looks for one in those} == {"black", "white"}
+    assert {those[0].rim for those in looks} == {True, False}
+    shared = [those[2] for those in looks if those[2].digit.ink in (those[0].digit.ink, those[1].digit.ink)]
+    assert len(shared) > 10
+    assert all(one.rim for one in shared)
+
+
+def test_a_slow_digit_s_way_is_looked_at_to_its_end() -> None:
+    """It lies on black for 400 pictures and on white from there on."""
+    sequence = Sequence(LAYOUT._replace(least_contrast=0.6), "train", 0, 0, 1000)
+    slow = Actor(Digit.drawn(np.random.default_rng(1), "train", 20.0).at(0.0, 80.0), 0, (0.2, 0.0), 1.0, 0.0, 0.0, 20.0)
+    side = 160 + 2 * sequence.margin
+    world = np.zeros((side, side, 3), np.float32)
+    world[:, sequence.margin + 80 :] = 1.0
+    looks = [looks_of(np.random.default_rng(seed), sequence, Cast([slow], [], (0.0, 0.0)), world) for seed in range(20)]
+    assert all(one.rim for (one,) in looks)
+
+
+@pytest.mark.parametrize("digits", [(1, 1), (2, 6), (5, 5)])
+def test_no_more_digits_are_in_a_picture_than_asked_for(digits: tuple[int, int]) -> None:
+    most = []
+    for number in range(5):
+        cast = Sequence(LAYOUT._replace(digits=digits), "train", number, 0, 300).places()
+        places = [[actor.at(time) for actor in cast.actors if actor.start <= time] for time in range(300)]
+        inside = [sum(0 <= one.x < 160 and 0 <= one.y < 160 for one in those) for those in places]
+        assert np.mean(np.array(inside) >= digits[0]) > 0.5
+        most.append(max(inside))
+    assert max(most) == digits[1]
 
 
 def test_digits_come_in_and_go_out() -> None:

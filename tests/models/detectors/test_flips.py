@@ -16,6 +16,7 @@ from models.preprocess import PictureFormat
 from models.stack import keras, tf
 from pipeline.compress import VARIANTS
 from pipeline.compress.base import CompressionJob
+from pipeline.compress.selective import Network
 from pipeline.errors import ConfigError
 from pipeline.predictors import KerasPredictor, TFLitePredictor
 from pipeline.tasks import Detection
@@ -105,6 +106,29 @@ def test_every_file_looks_at_them_too(variant: str, tolerance: float, pictures: 
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=tolerance)
     single = KerasPredictor(task_of("yolo").serving_model(model))({"image": pictures})
     assert np.abs(single["scores"] - expected["scores"]).max() > 2 * tolerance
+
+
+def test_layers_keep_their_names_in_files() -> None:
+    """By which `int8_selective` and `skip` of `int8_qat` choose what stays in float32."""
+    with_flips, without = (set(layers_in_file(task_of("yolo", *flips))) for flips in (["horizontal"], []))
+    assert without == {name for name in with_flips if not name.startswith("tf.")}
+    assert {"stem_conv", "stage_1_block_1_1_conv"} <= without
+
+
+def layers_in_file(task: Detection) -> dict[str, list[str]]:
+    """Layer -> its operators, as quantizing layer by layer sees them."""
+    shown = np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)
+    job = CompressionJob(task, task.build(), shown, fine_tune=lambda *_, **__: None, drop=lambda _: 0.0)
+    return Network(job).layers
+
+
+@pytest.mark.parametrize("strides", [(4, 8, 32), (32,)])
+def test_places_that_do_not_lie_mirrored_are_refused(strides: tuple[int, ...]) -> None:
+    """The second of two columns of 32 pixels ends beyond a picture of 48, so its mirrored place is another."""
+    settings = task_of("yolo").model_dump() | {"strides": strides}
+    assert Detection.model_validate(settings).strides == strides
+    with pytest.raises(ValidationError, match=r"but places of stride 32 do not lie mirrored.*picture of 32 x 48"):
+        Detection.model_validate({**settings, "flips": ["horizontal"]})
 
 
 def test_regions_cannot_be_averaged() -> None:
