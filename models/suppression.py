@@ -191,8 +191,8 @@ class Soft(OverlapSettings):
     """Soft-NMS (Bodla et al. 2017, "Improving Object Detection With One Line of Code", section 3, the Gaussian one),
     each class by itself: overlaps lower a score by exp(-IoU^2 / sigma) and leave nothing out by themselves.
 
-    Scores come out lower than the method's by a four-thousandth part at most (`candidates` times 2^-22), so that no two
-    are equal and all runtimes agree on their order.
+    Scores come out lower than the method's by `candidates` times 2^-22 of them at most, a four-thousandth part with
+    1,000, so that no two are equal and all runtimes agree on their order.
     """
 
     kind: Literal["soft"] = "soft"

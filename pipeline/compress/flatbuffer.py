@@ -104,8 +104,8 @@ def layers_of(operator: str) -> set[str]:
 
 def paths_of(operator: str) -> list[list[str]]:
     """The model, the layer and what it does, of all that an operator's name in the file says it does."""
-    parts = operator.split(";")
-    return [[name for name in part.split("/") if name != VIEWS] for part in parts]
+    parts = (part.split("/") for part in operator.split(";"))
+    return [[model, *(name for name in names if name != VIEWS)] for model, *names in parts]
 
 
 def border_operators(content: bytes) -> tuple[set[str], set[str]]:

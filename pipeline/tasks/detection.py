@@ -62,7 +62,7 @@ class Detection(Task):
     flips: tuple[Flip, ...] = ()
     """Looks at each picture mirrored as well, and averages what is said of the same place: for objects that look the
     same from both sides. Every file that is exported does so, at twice the cost for one flip, four times for both. Not
-    for Faster R-CNN."""
+    for Faster R-CNN; the side that is turned has to be a multiple of the coarsest stride."""
     threshold: float | None = Field(default=None, ge=0.0, le=1.0)
     """Score from which on an object counts as found, in answers and in precision and recall. Left out, the one with the
     best F1 on the validation split, chosen by `evaluate` after training; 0.3 where that is the split judged on, or
@@ -96,12 +96,14 @@ class Detection(Task):
                 f"flips averages what is said of the same place, but the regions of {self.detector.kind} are others in "
                 "each view. Leave flips out, or choose detector=yolo, retinanet or ssd"
             )
-        if self.flips and (self.picture.height % self.strides[-1] or self.picture.width % self.strides[-1]):
-            raise ValueError(
-                f"flips averages what is said of the same place, but places of stride {self.strides[-1]} do not lie "
-                f"mirrored on each other in a picture of {self.picture.height} x {self.picture.width}. Make both sides "
-                f"multiples of {self.strides[-1]}, or leave flips out"
-            )
+        for flip in self.flips:
+            side = {"vertical": self.picture.height, "horizontal": self.picture.width}[flip]
+            if side % self.strides[-1]:
+                raise ValueError(
+                    f"flips averages what is said of the same place, but places of stride {self.strides[-1]} do not "
+                    f"lie mirrored on each other ({flip}) in a picture of {self.picture.height} x {self.picture.width}."
+                    f" Make that side a multiple of {self.strides[-1]}, or leave the flip out"
+                )
         return self
 
     def resolve(self, info: DataInfo) -> Detection:

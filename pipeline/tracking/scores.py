@@ -75,17 +75,24 @@ def imported_motmetrics() -> Any:
 def _compared(truth: Objects, tracked: Objects) -> Compared:
     """A frame without the objects that are ignored, and without tracks that follow one of these and none other."""
     asked = truth.where(~truth.ignored)
-    overlap = _overlap(asked, tracked)
-    counts = ~_on_ignored(truth.where(truth.ignored), tracked)
-    counts[assigned(1.0 - overlap, 1.0 - LEAST_OVERLAP + ROUNDING)[1]] = True
+    overlap, counts = _overlap(asked, tracked), np.ones(len(tracked), bool)
+    free = np.delete(np.arange(len(tracked)), _followed(overlap)[1])
+    counts[free[_on_ignored(truth.where(truth.ignored), asked, tracked.where(free))]] = False
     return Compared(asked.ids, tracked.ids[counts], overlap[:, counts])
 
 
-def _on_ignored(ignored: Objects, tracked: Objects) -> np.ndarray:
-    """Which tracks [p] are where ignored objects are, of whatever class."""
-    partly, wholly = shares_within(ignored.boxes, tracked.boxes), overlaps(ignored.boxes, tracked.boxes)
-    close = np.where(ignored.in_parts[:, None], partly, wholly)
-    return np.asarray((close >= LEAST_OVERLAP).any(axis=0))
+def _on_ignored(ignored: Objects, asked: Objects, tracked: Objects) -> np.ndarray:
+    """Places of the tracks [p] that follow ignored objects, of whatever class: one each of those of which all is to be
+    found, and of others all that lie on a part of them and not on what is asked for, which may stand in front."""
+    in_front = (overlaps(asked.boxes, tracked.boxes) >= LEAST_OVERLAP).any(axis=0)
+    parts = shares_within(ignored.boxes[ignored.in_parts], tracked.boxes) >= LEAST_OVERLAP
+    whole = overlaps(ignored.boxes[~ignored.in_parts], tracked.boxes)
+    return np.union1d(_followed(whole)[1], np.flatnonzero(parts.any(axis=0) & ~in_front))
+
+
+def _followed(overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of objects and of the tracks that follow them, of intersections over union [g,p]."""
+    return assigned(1.0 - overlap, 1.0 - LEAST_OVERLAP + ROUNDING)
 
 
 def _overlap(truth: Objects, tracked: Objects) -> np.ndarray:

@@ -23,6 +23,8 @@ from pipeline.tracking.mot import Objects
 
 NO_TRACK = 0
 """The `tracks` of an object that belongs to none."""
+SEEN = 0.8
+"""Share of an object from which on a box around what is visible of it is much the same as one around all of it."""
 
 
 def is_store(place: Path) -> bool:
@@ -94,7 +96,7 @@ def _objects(example: dict[str, Any], size: np.ndarray, translated: np.ndarray) 
     tracks = example[TRACKS][there]
     nowhere = np.zeros(len(tracks), bool)
     crowd, difficult = (example[flag][there] if flag in example else nowhere for flag in (CROWD, DIFFICULT))
-    hidden = example[VISIBLE][there] < 1.0 if VISIBLE in example else nowhere
+    hidden = example[VISIBLE][there] < SEEN if VISIBLE in example else nowhere
     boxes, classes = example[BOXES][there] * size, translated[example[CLASSES][there]]
     return Objects(tracks, boxes, classes, (tracks == NO_TRACK) | crowd | difficult, in_parts=crowd | hidden)
 

@@ -29,7 +29,7 @@ from pipeline.tracking.outcome import Outcome
 from pipeline.tracking.particles import Particles
 from pipeline.tracking.run import Asked, track
 from pipeline.tracking.settings import TrackSettings
-from pipeline.tracking.stored import StoredSequence
+from pipeline.tracking.stored import StoredSequence, _objects
 from pipeline.tracking.tracker import Detections
 from tests.conftest import ROOT
 from tests.tracking.given import HEIGHT, WIDTH, Known, exact, known
@@ -203,6 +203,25 @@ def test_a_sequence_of_prepared_data_is_its_own_truth(store: Path, tmp_path: Pat
         assert drawn.n_frames == 8  # type: ignore[attr-defined]
     again = tracked(Knowing(found, renamed), tmp_path / "again", store, truth=store, sequence="train/0000")
     assert again.document["scores"] == outcome.document["scores"]
+
+
+def test_what_is_ignored_of_a_store() -> None:
+    """A crowd, a hidden object, one that is seen and not asked for, one without a track, an ordinary one, no object."""
+    example = {
+        "boxes": np.tile(np.float32([0.0, 0.0, 0.5, 1.0]), (6, 1)),
+        "classes": np.array([0, 0, 0, 1, 1, -1]),
+        "tracks": np.array([1, 2, 3, 0, 5, 0]),
+        "crowd": np.array([1, 0, 0, 0, 0, 0], bool),
+        "difficult": np.array([0, 1, 1, 0, 0, 0], bool),
+        "visible": np.float32([1.0, 0.7, 0.99, 1.0, 1.0, 0.0]),
+    }
+    found = _objects(example, np.array([10, 20, 10, 20]), np.array([4, -1]))
+    assert found.boxes.tolist() == [[0, 0, 5, 20]] * 5
+    assert found.classes.tolist() == [4, 4, 4, -1, -1]
+    assert found.ignored.tolist() == [True, True, True, True, False]
+    assert found.in_parts.tolist() == [True, True, False, False, False]
+    fewer = {name: values for name, values in example.items() if name in ("boxes", "classes", "tracks")}
+    assert _objects(fewer, np.array([1, 1, 1, 1]), np.array([0, 1])).ignored.tolist() == [False] * 3 + [True, False]
 
 
 def test_sequences_that_are_not_there(store: Path) -> None:

@@ -97,6 +97,18 @@ def test_a_part_of_what_is_hidden_may_be_found(in_parts: bool, mota: float) -> N
     assert scores(truth, {1: found}, [1])["mota"] == 0.0
 
 
+def test_who_is_wrong_about_what_is_in_front_is_wrong() -> None:
+    """A hidden object lies under the visible one, of which a second track is wrong, and one of another class."""
+    truth = {1: joined(objects((1, 0), kind=3), objects((2, 2), kind=4, ignored=True, in_parts=True))}
+    assert scores(truth, {1: objects((5, 0), (6, 1), kind=3)}, [1])["false_positives"] == 1
+    assert scores(truth, {1: objects((5, 0), kind=7)}, [1])["mota"] == 1 - 2 / 1
+
+
+def test_what_is_ignored_and_seen_is_found_once() -> None:
+    truth = {1: joined(objects((1, 50)), objects((2, 0), ignored=True))}
+    assert scores(truth, {1: objects((5, 50), (6, 0), (7, 1))}, [1])["false_positives"] == 1
+
+
 def test_what_is_ignored_may_be_taken_for_another_class() -> None:
     truth = {1: joined(objects((1, 0), kind=3), objects((2, 50), kind=3, ignored=True))}
     assert scores(truth, {1: joined(objects((5, 0), kind=3), objects((6, 50), kind=4))}, [1])["mota"] == 1.0

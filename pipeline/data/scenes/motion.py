@@ -32,8 +32,8 @@ from pipeline.data.scenes.render import (
 
 Generator = np.random.Generator
 
-GRAIN = 2
-"""The stage whose random numbers are the noise of each picture."""
+GRAIN, LIGHT = 2, 3
+"""The stages whose random numbers are the noise of each picture; light, camera and what stands in front."""
 PAN = 0.08
 """How far the camera swings to each side, as a share of the picture."""
 PANS = 0.5
@@ -41,6 +41,8 @@ PANS = 0.5
 MOST_OCCLUDERS = 4
 STRIDE = 5
 """Every how many pictures the ground below a digit is looked at, to find an ink for all of its way."""
+REACH = 0.9
+"""Heights from a digit's middle beyond which none of it is, however it is turned and slanted."""
 GROWS = 120
 """Pictures after which a digit keeps its size, so that none outgrows its way out."""
 
@@ -106,6 +108,11 @@ class Sequence:
         """Who plays where."""
         return cast(self.generator(PLACES), self.layout, self.split, self.frames)
 
+    def world(self, generator: Generator) -> np.ndarray:
+        """The background, float32 [h, w, 3], with a margin for the camera to swing over."""
+        height, width = self.layout.height + 2 * self.margin, self.layout.width + 2 * self.margin
+        return background(generator, height, width, self.split)
+
     @property
     def margin(self) -> int:
         """Pixels of the background on each side of the picture, over which the camera swings."""
@@ -152,18 +159,16 @@ def cast(generator: Generator, layout: Layout, split: str, frames: int) -> Cast:
 
 
 def _actors(generator: Generator, layout: Layout, split: str, frames: int) -> list[Actor]:
-    """Some digits are there at once, others come in while there is room: who is on the way in has a place already."""
+    """Some digits are there at once, others come in while there is room: who is on the way in or out takes a place."""
     number = int(generator.integers(layout.digits[0], layout.digits[1] + 1))
     actors = [_actor(generator, layout, split, 0, inside=True) for _ in range(number)]
-    arrived = [True] * number
+    there = list(actors)
     for time in range(1, frames):
-        inside = [_inside(actor.at(time), layout) for actor in actors]
-        arrived = [before or now for before, now in zip(arrived, inside, strict=True)]
-        places = sum(now or not before for before, now in zip(arrived, inside, strict=True))
-        wanted = places < layout.digits[0] or generator.random() < 0.04
-        if wanted and places < layout.digits[1]:
+        there = [actor for actor in there if _near(actor.at(time), layout)]
+        wanted = len(there) < layout.digits[0] or generator.random() < 0.04
+        if wanted and len(there) < layout.digits[1]:
             actors.append(_actor(generator, layout, split, time, inside=False))
-            arrived.append(False)
+            there.append(actors[-1])
     return actors
 
 
@@ -197,7 +202,7 @@ def _beyond(generator: Generator, size: np.ndarray, height: float) -> np.ndarray
 
 def _near(digit: Digit, layout: Layout) -> bool:
     """Whether it may be seen, wherever the camera is; who has left for good would else be laid in every picture."""
-    reach = 1.5 * digit.height + PAN * min(layout.height, layout.width)
+    reach = REACH * digit.height + PAN * min(layout.height, layout.width)
     return -reach < digit.x < layout.width + reach and -reach < digit.y < layout.height + reach
 
 
@@ -218,22 +223,26 @@ class Frame(MadePicture):
     number: int
 
     def read_bytes(self) -> bytes:
-        sequence, stage = self.sequence, staged(self.sequence)
-        canvas = self._ground(stage)
-        laid, occluders = stage.cast.laid(self.number, sequence.frames, sequence.layout)
+        sequence, layout = self.sequence, self.sequence.layout
+        generator, played = sequence.generator(LIGHT), played_in(sequence)
+        light = Light.drawn(generator, layout.height, layout.width)
+        camera = Camera.drawn(generator, min(layout.height, layout.width))
+        textures = generator.integers(2**32, size=len(played.cast.occluders)).tolist()
+        canvas = self._ground(played.cast)
+        laid, occluders = played.cast.laid(self.number, sequence.frames, layout)
         for one in laid:
-            _draw(canvas, one, stage.looks[one.digit.track - 1])
-        for seed, occluder in zip(stage.textures, occluders, strict=True):
+            _draw(canvas, one, played.looks[one.digit.track - 1])
+        for seed, occluder in zip(textures, occluders, strict=True):
             occlude(np.random.default_rng(seed), canvas, occluder, sequence.split)
-        picture = stage.camera.picture(sequence.generator(GRAIN, self.number), canvas * stage.light.field)
-        return stage.camera.encoded(picture)
+        return camera.encoded(camera.picture(sequence.generator(GRAIN, self.number), canvas * light.field))
 
-    def _ground(self, stage: Stage) -> np.ndarray:
+    def _ground(self, cast: Cast) -> np.ndarray:
         """The part of the background that the camera sees."""
         layout, margin = self.sequence.layout, self.sequence.margin
-        x, y = stage.cast.offset(self.number, self.sequence.frames)
+        x, y = cast.offset(self.number, self.sequence.frames)
         rows = slice(margin - y, margin - y + layout.height)
-        return stage.world[rows, margin - x : margin - x + layout.width].copy()
+        world = self.sequence.world(self.sequence.generator(PIXELS))
+        return world[rows, margin - x : margin - x + layout.width].copy()
 
     @property
     def about_bytes(self) -> int:
@@ -253,40 +262,24 @@ class Look(NamedTuple):
     rim: bool
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What stays the same in all pictures of a sequence.
+class Played(NamedTuple):
+    """Who is in a sequence, and how they look.
 
     Args:
         cast: who plays where.
-        world: the background, float32 [h, w, 3], with a margin for the camera to swing over.
         looks: of the actors.
-        textures: the seed of each occluder's.
-        light, camera: theirs.
     """
 
     cast: Cast
-    world: np.ndarray
     looks: list[Look]
-    textures: list[int]
-    light: Light
-    camera: Camera
 
 
-@lru_cache(maxsize=2)
-def staged(sequence: Sequence) -> Stage:
-    """The stage of a sequence; kept, as pictures of one sequence are mostly drawn one behind the other."""
-    generator, cast, layout = sequence.generator(PIXELS), sequence.places(), sequence.layout
-    height, width = layout.height, layout.width
-    world = background(generator, height + 2 * sequence.margin, width + 2 * sequence.margin, sequence.split)
-    return Stage(
-        cast,
-        world,
-        looks_of(generator, sequence, cast, world),
-        generator.integers(2**32, size=len(cast.occluders)).tolist(),
-        Light.drawn(generator, height, width),
-        Camera.drawn(generator, min(height, width)),
-    )
+@lru_cache(maxsize=256)
+def played_in(sequence: Sequence) -> Played:
+    """What all pictures of a sequence have in common and takes long to find; few bytes, so that it is kept for many:
+    a store's pictures are drawn in random order."""
+    generator, cast = sequence.generator(PIXELS), sequence.places()
+    return Played(cast, looks_of(generator, sequence, cast, sequence.world(generator)))
 
 
 def looks_of(generator: Generator, sequence: Sequence, cast: Cast, world: np.ndarray) -> list[Look]:

@@ -156,7 +156,7 @@ class SceneSequences(DrawnSource):
     frames: int = Field(default=60, ge=2, le=10_000)
     """Pictures of a sequence."""
     digits: tuple[int, int] = (2, 6)
-    """Least and most digits in a picture; now and then fewer, while others are on their way in."""
+    """Least and most digits that are in a picture or on their way in or out: there may be fewer in it, never more."""
     most_hidden: float = Field(default=0.75, ge=0.0, lt=1.0)
     """A digit of which a larger share is hidden is too hard to be asked for (`difficult`): whoever finds it neither
     gains nor loses by it. It keeps its track."""

@@ -22,7 +22,7 @@ from pipeline.data.sampling import RepeatFactor, shown_classes
 from pipeline.data.scenes import backgrounds, light, words
 from pipeline.data.scenes.digits import INKS, LUMINANCE, Digit, Stamp
 from pipeline.data.scenes.handwriting import any_glyph, glyphs
-from pipeline.data.scenes.motion import Actor, Cast, Frame, Sequence, looks_of, met_in
+from pipeline.data.scenes.motion import REACH, Actor, Cast, Frame, Sequence, looks_of, met_in
 from pipeline.data.scenes.render import OWN, Laid, Layout, Scene, Seen, draw, paint
 from pipeline.data.scenes.render import seen as seen_of
 from pipeline.data.sources import Scenes, SceneSequences
@@ -430,14 +430,30 @@ def test_a_slow_digit_s_way_is_looked_at_to_its_end() -> None:
 
 @pytest.mark.parametrize("digits", [(1, 1), (2, 6), (5, 5)])
 def test_no_more_digits_are_in_a_picture_than_asked_for(digits: tuple[int, int]) -> None:
-    most = []
+    """The camera swings over no others, either; and whoever leaves is followed by another."""
+    layout, most, middles = LAYOUT._replace(digits=digits, most_hidden=0.75), [], list[int]()
     for number in range(5):
-        cast = Sequence(LAYOUT._replace(digits=digits), "train", number, 0, 300).places()
-        places = [[actor.at(time) for actor in cast.actors if actor.start <= time] for time in range(300)]
-        inside = [sum(0 <= one.x < 160 and 0 <= one.y < 160 for one in those) for those in places]
-        assert np.mean(np.array(inside) >= digits[0]) > 0.5
-        most.append(max(inside))
+        sequence = Sequence(layout, "train", number, 0, 200)
+        cast = sequence.places()
+        laid = [len(cast.laid(time, 200, layout)[0]) for time in range(200)]
+        assert digits[0] - 1 <= min(laid)
+        assert max(len(met_in(sequence, cast, time)) for time in range(0, 200, 5)) <= max(laid) <= digits[1]
+        there = [[actor.at(time) for actor in cast.actors if actor.start <= time] for time in range(200)]
+        middles += [sum(0 <= one.x < 160 and 0 <= one.y < 160 for one in those) for those in there]
+        most.append(max(laid))
     assert max(most) == digits[1]
+    assert np.mean(middles) > 0.6 * digits[0]
+
+
+def test_none_of_a_digit_is_beyond_its_reach() -> None:
+    """However it is turned and slanted, so that who is laid in no picture is seen in none."""
+    for seed in range(300):
+        digit = Digit.drawn(np.random.default_rng(seed), "train", 30.0)
+        turned = replace(digit, angle=float(np.random.default_rng(seed).uniform(-180, 180)))
+        box = turned.at(100.0, 100.0).stamp().box(200, 200)
+        assert box is not None
+        left, top, right, bottom = box
+        assert max(100 - left, 100 - top, right - 100, bottom - 100) <= REACH * 30.0
 
 
 def test_digits_come_in_and_go_out() -> None:

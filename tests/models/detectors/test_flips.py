@@ -124,11 +124,12 @@ def layers_in_file(task: Detection) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("strides", [(4, 8, 32), (32,)])
 def test_places_that_do_not_lie_mirrored_are_refused(strides: tuple[int, ...]) -> None:
-    """The second of two columns of 32 pixels ends beyond a picture of 48, so its mirrored place is another."""
+    """The second of two columns of 32 pixels ends beyond a picture of 48, so its mirrored place is another; the one row
+    of 32 pixels fits."""
     settings = task_of("yolo").model_dump() | {"strides": strides}
-    assert Detection.model_validate(settings).strides == strides
-    with pytest.raises(ValidationError, match=r"but places of stride 32 do not lie mirrored.*picture of 32 x 48"):
-        Detection.model_validate({**settings, "flips": ["horizontal"]})
+    assert Detection.model_validate({**settings, "flips": ["vertical"]}).strides == strides
+    with pytest.raises(ValidationError, match=r"stride 32 do not lie mirrored.*\(horizontal\).*picture of 32 x 48"):
+        Detection.model_validate({**settings, "flips": ["vertical", "horizontal"]})
 
 
 def test_regions_cannot_be_averaged() -> None:
