@@ -1,8 +1,9 @@
 """Augmentations that change colours pixel by pixel, linearly: one 3x4 matrix an example however many there are.
 
-For a picture x (RGB, 0..255) every change is x -> M x + b. Values are clipped to 0..255 once, after the last change,
-where libraries that run step by step clip in between. Contrast turns about the picture's own mean brightness, which
-is carried along exactly, because the mean of M x + b is M mean(x) + b.
+For a pixel x (RGB, 0..255) of a picture with mean colour m every change is x -> M x + S m + b: contrast turns about the
+picture's own mean brightness. The mean itself becomes (M + S) m + b, so a change is one matrix over (x, m, 1), and
+changes that follow each other are multiplied before any picture is looked at. Values are clipped to 0..255 once, after
+the last change, where libraries that run step by step clip in between.
 
 B = batch, H, W, C = picture.
 """
@@ -24,16 +25,17 @@ from pipeline.data.example import IMAGE, Example
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Affine = tuple["tf.Tensor", "tf.Tensor"]
-"""M float32 [B,C,C] and b float32 [B,C] of x -> M x + b."""
-Change = Callable[["tf.Tensor", "tf.Tensor"], Affine]
-"""Gives M and b from an amount [B] or [B,C] (0 = no change) and the pictures' mean colour [B,C]."""
+Change = Callable[["tf.Tensor", int], "tf.Tensor"]
+"""Gives the matrix over (x, m, 1), float32 [B,2C+1,2C+1], from amounts [B] or [B,C] (0 = no change) and C."""
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of red, green and blue in brightness (ITU-R BT.601), as in Pillow's grey pictures."""
 TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], np.float32)
 """Brightness, and two axes of colour around which hue is an angle (NTSC, 1953)."""
-TO_RGB = np.linalg.inv(TO_YIQ).astype(np.float32)
+TO_RGB = np.linalg.inv(TO_YIQ)
+IN_HUE = TO_RGB @ np.diag([0, 1, 1]) @ TO_YIQ
+ACROSS_HUE = TO_RGB @ np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]]) @ TO_YIQ
+"""A colour without its brightness, and the same turned by a quarter around the brightness."""
 
 
 class ColourJitter(PictureOperation):
@@ -167,54 +169,60 @@ class Recolour(Transform):
         if not self.changes:
             return examples
         pictures = examples[IMAGE]
-        matrix, offset = self.combined(engine.mean(pictures))
-        return {**examples, IMAGE: engine.recolour(pictures, matrix, offset)}
+        return {**examples, IMAGE: engine.recolour(pictures, self.combined(pictures.shape[-1]))}
 
     def describe(self) -> str:
         return "one colour matrix"
 
-    def combined(self, mean: tf.Tensor) -> Affine:
-        """All changes as one M and b, for pictures of this mean colour [B,C]."""
-        first, *rest = self.changes
-        matrix, offset = first[0](first[1], mean)
-        for change, amount in rest:
-            turn, move = change(amount, tf.linalg.matvec(matrix, mean) + offset)
-            matrix, offset = turn @ matrix, tf.linalg.matvec(turn, offset) + move
-        return matrix, offset
+    def combined(self, channels: int) -> tf.Tensor:
+        """All changes as one, M, S and b side by side: float32 [B,C,2C+1]."""
+        first, *rest = (change(amount, channels) for change, amount in self.changes)
+        for later in rest:
+            first = later @ first
+        return first[:, :channels]
 
 
-def scale_brightness(amount: tf.Tensor, mean: tf.Tensor) -> Affine:
+def scale_brightness(amount: tf.Tensor, channels: int) -> tf.Tensor:
     """x -> (1 + amount) x."""
-    channels = mean.shape[-1]
-    return (1.0 + amount)[:, tf.newaxis, tf.newaxis] * np.eye(channels, dtype=np.float32), tf.zeros_like(mean)
+    return no_change(channels) + along(amount, np.eye(channels))
 
 
-def shift_channels(amount: tf.Tensor, mean: tf.Tensor) -> Affine:
+def shift_channels(amount: tf.Tensor, channels: int) -> tf.Tensor:
     """x -> x + amount, with an amount for each channel, [B,C]."""
-    return tf.eye(mean.shape[-1], batch_shape=[tf.shape(mean)[0]]), amount
+    shifts = tf.concat([amount, amount], axis=-1)[..., tf.newaxis]
+    return no_change(channels) + tf.pad(shifts, [[0, 0], [0, 1], [2 * channels, 0]])
 
 
-def scale_contrast(amount: tf.Tensor, mean: tf.Tensor) -> Affine:
+def scale_contrast(amount: tf.Tensor, channels: int) -> tf.Tensor:
     """x -> (1 + amount) x - amount * (mean brightness of the picture)."""
-    matrix, _ = scale_brightness(amount, mean)
-    brightness = mean if mean.shape[-1] == 1 else tf.tensordot(mean, LUMA[:, np.newaxis], 1)
-    return matrix, -amount[:, tf.newaxis] * brightness * tf.ones_like(mean)
+    return no_change(channels) + along(amount, np.eye(channels), -brightness(channels))
 
 
-def scale_saturation(amount: tf.Tensor, mean: tf.Tensor) -> Affine:
+def scale_saturation(amount: tf.Tensor, channels: int) -> tf.Tensor:
     """x -> (1 + amount) x - amount * (brightness of the pixel)."""
-    matrix, offset = scale_brightness(amount, mean)
-    return matrix - amount[:, tf.newaxis, tf.newaxis] * np.tile(LUMA, (3, 1)), offset
+    return no_change(channels) + along(amount, np.eye(channels) - brightness(channels))
 
 
-def turn_hue(amount: tf.Tensor, mean: tf.Tensor) -> Affine:
+def turn_hue(amount: tf.Tensor, channels: int) -> tf.Tensor:
     """Turns the colour plane of YIQ by `amount` whole turns; brightness stays."""
-    cos, sin = tf.cos(2 * math.pi * amount), tf.sin(2 * math.pi * amount)
-    zero, one = tf.zeros_like(amount), tf.ones_like(amount)
-    rows = [[one, zero, zero], [zero, cos, -sin], [zero, sin, cos]]
-    turn = tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)
-    matrix = tf.einsum("ij,bjk,kl->bil", TO_RGB, turn, TO_YIQ)
-    # The two matrices are each other's inverse only to within rounding: no turn has to mean no change.
-    return tf.where((amount == 0.0)[:, tf.newaxis, tf.newaxis], np.eye(3, dtype=np.float32), matrix), tf.zeros_like(
-        mean
-    )
+    angle = 2 * math.pi * amount
+    return no_change(channels) + along(tf.cos(angle) - 1.0, IN_HUE) + along(tf.sin(angle), ACROSS_HUE)
+
+
+def brightness(channels: int) -> np.ndarray:
+    """The matrix that puts the brightness of a colour into all of its channels, [C,C]."""
+    return np.tile(LUMA if channels == 3 else np.ones(1), (channels, 1))
+
+
+def no_change(channels: int) -> np.ndarray:
+    """The matrix over (x, m, 1) that leaves all as it is."""
+    return np.eye(2 * channels + 1, dtype=np.float32)
+
+
+def along(amount: tf.Tensor, pixel: np.ndarray, mean: np.ndarray | None = None) -> tf.Tensor:
+    """What amounts [B] of a linear change, x -> x + amount * (P x + Q m), add to the matrix over (x, m, 1); P and Q are
+    [C,C], and Q is 0 where none is given. The result is float32 [B,2C+1,2C+1]."""
+    none = np.zeros_like(pixel)
+    of_mean = none if mean is None else mean
+    moved = np.pad(np.block([[pixel, of_mean], [none, pixel + of_mean]]), [(0, 1), (0, 1)])
+    return amount[:, tf.newaxis, tf.newaxis] * moved.astype(np.float32)

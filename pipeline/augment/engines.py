@@ -47,8 +47,12 @@ class Engine(ABC):
         """The nearest pixel at those places."""
 
     @abstractmethod
-    def recolour(self, pictures: tf.Tensor, matrix: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-        """M x + b for every pixel: matrix float32 [B,C,C], offset float32 [B,C]."""
+    def recolour(self, pictures: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
+        """M x + S m + b for every pixel x of a picture with mean colour m.
+
+        Args:
+            changes: float32 [B,C,2C+1]: M, S and b side by side.
+        """
 
     @abstractmethod
     def lookup(self, pictures: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
@@ -97,7 +101,3 @@ class Engine(ABC):
     @abstractmethod
     def histogram(self, pictures: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
         """How many pixels have each value, int32 [B,C,256], where wanted, bool [B]; anything elsewhere."""
-
-    @abstractmethod
-    def mean(self, pictures: tf.Tensor) -> tf.Tensor:
-        """Mean colour, float32 [B,C]."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,30 @@ if TYPE_CHECKING:
 
 LAST_ROW_OF_AFFINE = np.array([0.0, 0.0, 1.0], np.float32)
 BORDERS = {"CONSTANT": "BORDER_CONSTANT", "REFLECT": "BORDER_REFLECT", "NEAREST": "BORDER_REPLICATE"}
+
+
+class Room(threading.local):
+    """Memory of each thread's own for what is needed on the way, picture after picture: new memory would come from the
+    system page by page, which costs more than what is done with it."""
+
+    largest = 1 << 24
+    """Bytes; what is larger is not kept."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, np.ndarray] = {}
+
+    def array(self, use: str, shape: tuple[int, ...]) -> np.ndarray:
+        """uint8 of this shape, with anything in it; good until the same use is asked for again."""
+        size = math.prod(shape)
+        kept = self._kept.get(use)
+        if kept is None or len(kept) < size:
+            kept = np.empty(size, np.uint8)
+            if size <= self.largest:
+                self._kept[use] = kept
+        return kept[:size].reshape(shape)
+
+
+room = Room()
 
 
 class OpenCV(Engine):
@@ -60,17 +86,8 @@ class OpenCV(Engine):
 
         return each(one, (*places.shape[1:3], pictures.shape[-1]), pictures, places)
 
-    def recolour(self, pictures: tf.Tensor, matrix: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
-        cv2 = _cv2()
-        unchanged = np.eye(pictures.shape[-1], pictures.shape[-1] + 1, dtype=np.float32)
-
-        def one(result: np.ndarray, picture: np.ndarray, change: np.ndarray) -> None:
-            if (change == unchanged).all():
-                result[...] = picture
-            else:
-                cv2.transform(picture, change, result)
-
-        return filled(one, pictures.shape[1:], pictures, tf.concat([matrix, offset[..., tf.newaxis]], axis=-1))
+    def recolour(self, pictures: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
+        return filled(recolouring(pictures.shape[-1]), pictures.shape[1:], pictures, changes)
 
     def lookup(self, pictures: tf.Tensor, tables: tf.Tensor) -> tf.Tensor:
         cv2 = _cv2()
@@ -182,19 +199,27 @@ class OpenCV(Engine):
         counts = in_python(run, [pictures, wanted], tf.int32)
         return tf.ensure_shape(counts, [None, channels, 256])
 
-    def mean(self, pictures: tf.Tensor) -> tf.Tensor:
-        cv2, channels = _cv2(), pictures.shape[-1]
-
-        def run(pictures: np.ndarray) -> np.ndarray:
-            return np.array([cv2.mean(picture)[:channels] for picture in pictures], np.float32)
-
-        return tf.ensure_shape(in_python(run, [pictures], tf.float32), [None, channels])
-
 
 def bilinear(size: tuple[int, int], fill: AnyFill) -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
     """The function (result uint8 [H,W,C], picture uint8 [h,w,C], matrix float32 [3,3]) that fills the result with what
     the matrix shows of the picture."""
     return _warper(size, _cv2().INTER_LINEAR, fill)
+
+
+def recolouring(channels: int) -> Callable[[np.ndarray, np.ndarray, np.ndarray], None]:
+    """The function (result uint8 [H,W,C], picture uint8 [H,W,C], change float32 [C,2C+1]) that fills the result with
+    M x + S m + b, see `Engine.recolour`."""
+    cv2, unchanged = _cv2(), np.eye(channels, 2 * channels + 1, dtype=np.float32)
+
+    def one(result: np.ndarray, picture: np.ndarray, change: np.ndarray) -> None:
+        if (change == unchanged).all():
+            result[...] = picture
+            return
+        affine = change[:, : channels + 1].copy()
+        affine[:, channels] = change[:, channels:] @ np.array([*cv2.mean(picture)[:channels], 1.0], np.float32)
+        cv2.transform(picture, affine, result)
+
+    return one
 
 
 def _warper(
@@ -222,13 +247,15 @@ def _warper(
 
 
 def _in_four_channels(
-    result: np.ndarray, picture: np.ndarray, operation: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    result: np.ndarray, picture: np.ndarray, operation: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> None:
     """Fills the result with what an operation (picture, place for its result) gives. Colour pictures get a fourth
     channel for it, which makes cv2's SIMD twice as fast."""
     cv2 = _cv2()
     if picture.ndim == 3 and picture.shape[2] == 3:
-        cv2.cvtColor(operation(cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA), None), cv2.COLOR_RGBA2RGB, result)
+        wide = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA, room.array("before", (*picture.shape[:2], 4)))
+        moved = operation(wide, room.array("after", (*result.shape[:2], 4)))
+        cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB, result)
     else:
         operation(picture, result)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from models.stack import tf
 from pipeline.augment import random
 from pipeline.augment.base import Augmentation, PictureOperation, PictureShape, Transform
+from pipeline.augment.colour import Recolour
 from pipeline.augment.crops import RandomResizedCrop
 from pipeline.augment.engines import Engine
 from pipeline.augment.opencv_engine import OpenCV
@@ -149,6 +150,12 @@ def leading_warp(steps: Sequence[Transform]) -> Warp | None:
     """The first step where it is one matrix an example, which can be joined with the crop's."""
     first = next(iter(steps), None)
     return first if isinstance(first, Warp) and first.size is None else None
+
+
+def leading_colours(steps: Sequence[Transform]) -> Recolour | None:
+    """The first step where it is one colour matrix an example."""
+    first = next(iter(steps), None)
+    return first if isinstance(first, Recolour) and first.changes else None
 
 
 def kinds(operations: Sequence[Augmentation], places: Iterable[int]) -> tuple[str, ...]:

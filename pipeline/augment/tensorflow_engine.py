@@ -39,8 +39,10 @@ class TensorFlow(Engine):
     def remap_nearest(self, pictures: tf.Tensor, places: tf.Tensor, value: int) -> tf.Tensor:
         return _pixels(pictures, tf.round(places), ConstantFill(value=value))
 
-    def recolour(self, pictures: tf.Tensor, matrix: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    def recolour(self, pictures: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
         height, width, channels = pictures.shape[1:]
+        matrix, of_mean, constant = tf.split(changes, [channels, channels, 1], axis=-1)
+        offset = tf.linalg.matvec(of_mean, _mean(pictures)) + constant[..., 0]
         pixels = tf.reshape(tf.cast(pictures, tf.float32), [-1, height * width, channels])
         changed = tf.matmul(pixels, matrix, transpose_b=True) + offset[:, tf.newaxis]
         return to_uint8(tf.reshape(changed, [-1, height, width, channels]))
@@ -103,11 +105,13 @@ class TensorFlow(Engine):
         counts = tf.math.bincount(values, minlength=256, maxlength=256, axis=-1)
         return tf.reshape(counts, [-1, channels, 256])
 
-    def mean(self, pictures: tf.Tensor) -> tf.Tensor:
-        height, width = pictures.shape[1:3]
-        # Summed in integers, so the number of threads cannot change the last bit.
-        total = tf.reduce_sum(tf.cast(pictures, tf.int32), axis=[1, 2])
-        return tf.cast(total, tf.float32) / float(height * width)
+
+def _mean(pictures: tf.Tensor) -> tf.Tensor:
+    """Mean colour, float32 [B,C]."""
+    height, width = pictures.shape[1:3]
+    # Summed in integers, so the number of threads cannot change the last bit.
+    total = tf.reduce_sum(tf.cast(pictures, tf.int32), axis=[1, 2])
+    return tf.cast(total, tf.float32) / float(height * width)
 
 
 def _mirrored(pictures: tf.Tensor, edge: int) -> tf.Tensor:

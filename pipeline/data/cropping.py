@@ -3,8 +3,9 @@ one resampling, a whole batch at once.
 
 Where a window has at least twice the pixels that the model takes, the picture is made smaller by 2, 4 or 8 first: a
 JPEG by libjpeg while it is decoded, any other by the mean of its pixels. A window is thus shrunk by 1 to 2 at most, up
-to where bilinear interpolation sees every pixel. OpenCV's decoder gives the same pixels as TensorFlow's accurate one
-(tested).
+to where bilinear interpolation sees every pixel. A JPEG is decoded down to the last row of its window. OpenCV's decoder
+gives the same pixels as TensorFlow's accurate one (tested). Colours that are changed next are changed while the picture
+is still in the processor's cache.
 
 B = batch, H, W, C = the model's pictures.
 """
@@ -12,6 +13,7 @@ B = batch, H, W, C = the model's pictures.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -21,19 +23,21 @@ from models.preprocess import RATIOS, PictureFormat
 from models.stack import tf
 from pipeline.augment import Augmentation, RandomResizedCrop, plan, random
 from pipeline.augment.base import PictureShape
+from pipeline.augment.colour import no_change
 from pipeline.augment.fill import AnyFill, NearestFill
-from pipeline.augment.opencv_engine import OpenCV, bilinear
+from pipeline.augment.opencv_engine import OpenCV, bilinear, recolouring, room
 from pipeline.augment.python_calls import as_written, in_python
 from pipeline.augment.windows import apply_window
 from pipeline.data.example import EPOCH, ID, IMAGE, Example
-from pipeline.data.jpeg import START, frame_size
+from pipeline.data.jpeg import START, first_rows, frame_size
 from pipeline.data.store import UNDECODABLE
 from pipeline.errors import DataError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-NO_CHANGE = np.eye(3, dtype=np.float32)
+MARGIN = 4
+"""Rows decoded behind the last one that is needed: colour of half the resolution is interpolated from them."""
 
 
 @as_written
@@ -53,17 +57,44 @@ def crop_and_augment(
     """
     keys = random.keys(examples[ID], examples[EPOCH], seed)
     steps = plan.fuse(plan.transforms(operations, keys, PictureShape(*format.shape)))
-    first = plan.leading_warp(steps)
+    warp = plan.leading_warp(steps)
+    steps = steps[1:] if warp else steps
+    colours = plan.leading_colours(steps)
+    steps = steps[1:] if colours else steps
     sizes = picture_sizes(examples[IMAGE])
     windows = crop.window(keys, sizes[:, 0], sizes[:, 1])
-    examples = apply_window(examples, windows, crop.min_visible)
-    if first is None:
-        unmoved = tf.tile(NO_CHANGE[np.newaxis], [tf.shape(keys)[0], 1, 1])
-        pictures = decode_warped(examples[IMAGE], sizes, windows, unmoved, NearestFill(), format)
-        return plan.carry_out(steps, {**examples, IMAGE: pictures}, OpenCV())
-    pictures = decode_warped(examples[IMAGE], sizes, windows, first.matrices, first.fill or NearestFill(), format)
+    seen = Seen(
+        windows,
+        warp.matrices if warp else for_each(np.eye(3), keys),
+        warp.fill if warp and warp.fill else NearestFill(),
+        colours.combined(format.channels) if colours else for_each(no_change(format.channels)[: format.channels], keys),
+    )
+    pictures = decode_seen(examples[IMAGE], sizes, seen, format)
+    examples = {**apply_window(examples, windows, crop.min_visible), IMAGE: pictures}
     size = (format.height, format.width)
-    return plan.carry_out(steps[1:], first.follow({**examples, IMAGE: pictures}, size, size), OpenCV())
+    return plan.carry_out(steps, warp.follow(examples, size, size) if warp else examples, OpenCV())
+
+
+def for_each(matrix: np.ndarray, keys: tf.Tensor) -> tf.Tensor:
+    """A matrix for as many examples as there are keys: float32 [B,*matrix.shape]."""
+    return tf.tile(matrix.astype(np.float32)[np.newaxis], [tf.shape(keys)[0], 1, 1])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the model sees of each picture, and in which colours.
+
+    Args:
+        windows: float32 [B,4], y_min, x_min, y_max, x_max as shares of the picture.
+        matrices: float32 [B,3,3], from a pixel of the result to one of the window at the model's size.
+        fill: what is outside the window.
+        changes: float32 [B,C,2C+1], of colour (see `Engine.recolour`).
+    """
+
+    windows: tf.Tensor
+    matrices: tf.Tensor
+    fill: AnyFill
+    changes: tf.Tensor
 
 
 def decides_alone(crop: RandomResizedCrop, format: PictureFormat) -> bool:
@@ -93,42 +124,31 @@ def size_of_file(data: bytes) -> tuple[int, int]:
     return height, width
 
 
-def decode_warped(
-    pictures: tf.Tensor,
-    sizes: tf.Tensor,
-    windows: tf.Tensor,
-    matrices: tf.Tensor,
-    fill: AnyFill,
-    format: PictureFormat,
-) -> tf.Tensor:
-    """Windows of pictures, string [B] or uint8 [B,h,w,C], seen through matrices: uint8 [B,H,W,C].
-
-    Args:
-        sizes: int32 [B,2], height and width in pixels.
-        windows: float32 [B,4], y_min, x_min, y_max, x_max as shares of the picture.
-        matrices: float32 [B,3,3], from a pixel of the result to one of the window at the model's size.
-        fill: what is outside the window.
-    """
+def decode_seen(pictures: tf.Tensor, sizes: tf.Tensor, seen: Seen, format: PictureFormat) -> tf.Tensor:
+    """What is seen of pictures, string [B] or uint8 [B,h,w,C] of `sizes` int32 [B,2], in pixels: uint8 [B,H,W,C]."""
     target = (format.height, format.width)
-    warp = bilinear(target, fill)
+    warp, recolour = bilinear(target, seen.fill), recolouring(format.channels)
 
-    def run(pictures: np.ndarray, sizes: np.ndarray, windows: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    def run(
+        pictures: np.ndarray, sizes: np.ndarray, windows: np.ndarray, matrices: np.ndarray, changes: np.ndarray
+    ) -> np.ndarray:
         results, needed = np.empty((len(pictures), *format.shape), np.uint8), parts(sizes, windows, matrices, target)
-        for result, picture, ratio, part, matrix in zip(results, pictures, *needed, strict=True):
-            encoded = isinstance(picture, bytes)
-            smaller = decoded(picture, format.channels, ratio) if encoded else shrunk(picture, ratio)
+        for result, picture, change, ratio, part, matrix in zip(results, pictures, changes, *needed, strict=True):
             top, left, bottom, right = part
-            warp(result, smaller[top:bottom, left:right], matrix)
+            encoded, moved = isinstance(picture, bytes), room.array("moved", format.shape)
+            smaller = decoded(picture, format.channels, ratio, bottom) if encoded else shrunk(picture, ratio)
+            warp(moved, smaller[top:bottom, left:right], matrix)
+            recolour(result, moved, change)
         return results
 
-    made = in_python(run, [pictures, sizes, windows, matrices], tf.uint8)
+    made = in_python(run, [pictures, sizes, seen.windows, seen.matrices, seen.changes], tf.uint8)
     return tf.ensure_shape(made, [None, *format.shape])
 
 
 def parts(
     sizes: np.ndarray, windows: np.ndarray, matrices: np.ndarray, target: tuple[int, int]
 ) -> tuple[list[int], list[list[int]], np.ndarray]:
-    """What is needed of each picture, for arguments as of `decode_warped`.
+    """What is needed of each picture, for sizes int32 [B,2] (height, width) and what `Seen` holds.
 
     Returns:
         How much smaller it may be made first; the part of that which is seen, y_min, x_min, y_max, x_max in pixels,
@@ -153,8 +173,8 @@ def shrinking(matrices: np.ndarray) -> np.ndarray:
     return np.array(RATIOS)[np.searchsorted(RATIOS, np.maximum(steps, 1.0), side="right") - 1]
 
 
-def decoded(data: bytes, channels: int, ratio: int) -> np.ndarray:
-    """JPEG or PNG bytes -> uint8 [h,w,C], at its size divided by the ratio, rounded up.
+def decoded(data: bytes, channels: int, ratio: int, rows: int) -> np.ndarray:
+    """JPEG or PNG bytes -> uint8 [h,w,C], at its size divided by the ratio, rounded up; the first `rows` at least.
 
     Raises:
         DataError: it cannot be decoded, which `prepare` makes sure of.
@@ -170,7 +190,8 @@ def decoded(data: bytes, channels: int, ratio: int) -> np.ndarray:
         8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     }[ratio if is_jpeg else 1]
     flags = colour | smaller | cv2.IMREAD_IGNORE_ORIENTATION  # `prepare` has turned pictures upright
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    file = first_rows(data, (rows + MARGIN) * ratio) if is_jpeg else np.frombuffer(data, np.uint8)
+    picture = cv2.imdecode(file, flags)
     if picture is None:
         raise DataError(UNDECODABLE.format(f"{'JPEG' if is_jpeg else 'PNG'}, {len(data)} bytes"))
     return picture if is_jpeg else shrunk(picture, ratio)

@@ -12,13 +12,29 @@ import re
 import struct
 from dataclasses import dataclass, field
 
-from pipeline.data.jpeg_head import FRAME_HEAD, FRAMES, HUFFMAN_TABLES, QUANTIZATION_TABLES, SCAN, Head
+import numpy as np
 
-START, FILL, END = b"\xff\xd8", 0xFF, 0xD9
+from pipeline.data.jpeg_head import (
+    BASELINE,
+    EXTENDED,
+    FRAME_HEAD,
+    FRAMES,
+    HUFFMAN_TABLES,
+    QUANTIZATION_TABLES,
+    RESTART_INTERVAL,
+    SCAN,
+    Head,
+)
+
+START, LAST, FILL, END = b"\xff\xd8", b"\xff\xd9", 0xFF, 0xD9
 APPLICATION_1 = 0xE1  # EXIF or XMP, which may say that the picture is turned
+SEQUENTIAL = {BASELINE, EXTENDED}
+SEVERAL_PICTURES = 0xE2, b"MPF"  # application segment 2 of a file that holds more pictures behind the first
 NEEDED = {HUFFMAN_TABLES, QUANTIZATION_TABLES, SCAN}
 AFTER_PIXELS = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """The next marker behind compressed pixels, in which 255 is followed by 0 or is a restart marker."""
+LEAST_SAVED = 16  # rows that are worth the copy; blocks are 8 or 16 rows high
+READ_AHEAD = 64  # bytes
 
 
 @dataclass
@@ -64,6 +80,48 @@ def frame_size(data: bytes) -> tuple[int, int]:
         place += 1 if data[place + 1] == FILL else 2 + int.from_bytes(data[place + 2 : place + 4])
     _, height, width, _ = FRAME_HEAD.unpack_from(data, place + 4)
     return height, width
+
+
+def first_rows(data: bytes, rows: int) -> np.ndarray:
+    """A JPEG file that is known to be sound -> one of its first rows alone, or of all where that is not simple.
+
+    A decoder's time goes with the rows. It takes their number from the file's head and stops behind them. What follows
+    is of no use to it, but an end marker there would be a sign of damage: zeros stand in its place, and some more, as a
+    decoder reads a few bytes ahead. Files with restart markers, several scans or several pictures have other markers as
+    well, and stay as they are.
+
+    Args:
+        rows: a decoder that interpolates colour may give other pixels than those of the whole file in the last two.
+
+    Returns:
+        uint8 [n], the file.
+    """
+    file, frame = np.frombuffer(data, np.uint8), _simple_frame(data)
+    if frame is None or rows + LEAST_SAVED > FRAME_HEAD.unpack_from(data, frame + 4)[1]:
+        return file
+    end = len(file) - len(LAST)
+    shorter = np.empty(end + READ_AHEAD, np.uint8)
+    shorter[:end], shorter[end:] = file[:end], 0
+    shorter[frame + 5 : frame + 7] = rows >> 8, rows & 255
+    return shorter
+
+
+def _simple_frame(data: bytes) -> int | None:
+    """Where the frame's marker is, or None unless one sequential scan without restarts is all that the file holds."""
+    place = len(START)
+    frame: int | None = None
+    while (marker := data[place + 1]) != SCAN:
+        if marker == FILL:
+            place += 1
+            continue
+        if marker in SEQUENTIAL:
+            frame = place
+        several = (marker, data[place + 4 : place + 7]) == SEVERAL_PICTURES
+        if marker in FRAMES - SEQUENTIAL or marker == RESTART_INTERVAL or several:
+            return None
+        place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    whole = frame is not None and data[place + 4] == data[frame + 9] and data.endswith(LAST)  # all colours in one scan
+    return frame if whole else None
 
 
 def _read_markers(data: bytes) -> Jpeg | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -9,7 +11,7 @@ from scipy import ndimage
 from models.stack import tf
 from pipeline.augment.engines import Engine
 from pipeline.augment.fill import AnyFill, ConstantFill, NearestFill, ReflectFill
-from pipeline.augment.opencv_engine import OpenCV
+from pipeline.augment.opencv_engine import OpenCV, room
 from pipeline.augment.tensorflow_engine import TensorFlow
 
 ENGINES = [OpenCV(), TensorFlow()]
@@ -108,3 +110,13 @@ def test_places_of_the_pixels_themselves_give_the_picture(channels: int, engine:
     np.testing.assert_array_equal(engine.remap_nearest(pictures, places, 0), pictures)
     np.testing.assert_array_equal(engine.warp(tf.constant(pictures), eye, ConstantFill(), (15, 20)), pictures)
     np.testing.assert_array_equal(engine.warp_nearest(tf.constant(pictures), eye, 0, (15, 20)), pictures)
+
+
+def test_memory_on_the_way_is_of_each_thread_and_used_again() -> None:
+    own, again = room.array("test", (4, 5)), room.array("test", (3, 3))
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(room.array, "test", (4, 5)).result()
+    assert np.shares_memory(own, again) and not np.shares_memory(own, other)
+    assert not np.shares_memory(own, room.array("another", (4, 5)))
+    large = room.array("large", (room.largest + 1,))
+    assert not np.shares_memory(large, room.array("large", (room.largest + 1,)))

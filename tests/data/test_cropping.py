@@ -16,7 +16,7 @@ from models.preprocess import PictureFormat
 from models.stack import tf
 from pipeline import augment
 from pipeline.augment import Augmentation, RandomResizedCrop, random
-from pipeline.augment.colour import ColourJitter
+from pipeline.augment.colour import ColourJitter, no_change
 from pipeline.augment.fill import NearestFill
 from pipeline.augment.geometry import HorizontalFlip, Rotation
 from pipeline.augment.opencv_engine import OpenCV
@@ -76,14 +76,14 @@ def test_opencv_decodes_what_tensorflow_decodes(kind: str, channels: int) -> Non
     for size in SIZES:
         data = encoded(picture(*size, channels), kind)
         expected = preprocess.decode_picture(tf.constant(data), PictureFormat(channels=channels)).numpy()
-        np.testing.assert_array_equal(cropping.decoded(data, channels, 1).reshape(expected.shape), expected)
+        np.testing.assert_array_equal(cropping.decoded(data, channels, 1, size[0]).reshape(expected.shape), expected)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_smaller_picture_is_the_mean_of_its_pixels(kind: str) -> None:
     pixels = picture(200, 310, 3)
     for ratio in (2, 4, 8):
-        smaller = cropping.decoded(encoded(pixels, kind), 3, ratio)
+        smaller = cropping.decoded(encoded(pixels, kind), 3, ratio, 200)
         height, width = 200 // ratio * ratio, 310 // ratio * ratio
         parts = pixels[:height, :width].reshape(height // ratio, ratio, width // ratio, ratio, 3)
         expected = parts.mean(axis=(1, 3))
@@ -96,10 +96,13 @@ def test_a_picture_that_cannot_be_decoded_is_bad_data(kind: str) -> None:
     data = encoded(picture(20, 30, 3), kind)
     spoilt = data.replace(b"IHDR", b"RHDI").replace(b"\xff\xdb", b"\xff\xfe")
     with pytest.raises(DataError, match=f"cannot be decoded \\({kind}, {len(data)} bytes\\)"):
-        cropping.decoded(spoilt, 3, 1)
+        cropping.decoded(spoilt, 3, 1, 20)
     pictures = tf.data.Dataset.from_tensors([spoilt]).map(
-        lambda files: cropping.decode_warped(
-            files, [[20, 30]], [[0.0, 0.0, 1.0, 1.0]], np.eye(3)[np.newaxis], NearestFill(), PictureFormat()
+        lambda files: cropping.decode_seen(
+            files,
+            [[20, 30]],
+            cropping.Seen([[0.0, 0.0, 1.0, 1.0]], np.eye(3)[np.newaxis], NearestFill(), no_change(3)[np.newaxis, :3]),
+            PictureFormat(),
         )
     )
     with (

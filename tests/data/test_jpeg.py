@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from models.stack import tf
-from pipeline.data.jpeg import whole_jpeg
+from pipeline.data.jpeg import first_rows, whole_jpeg
 from pipeline.data.pictures import BadPicture, stored_picture
 from tests.data.pictures import encoded, noise
 
@@ -155,3 +156,39 @@ def test_real_files_as_the_decoder_sees_them(convoy_data: Path) -> None:
         shape = tf.io.decode_image(data, channels=3, expand_animations=False).shape
         assert (found.height, found.width) == tuple(shape[:2]), file
         assert found.channels == (1 if Image.open(io.BytesIO(data)).mode == "L" else 3)
+
+
+def flat_below(height: int) -> Image.Image:
+    """A picture whose lower half is of one colour: a few bytes of the file."""
+    pixels = np.array(noise(0, height, 80))
+    pixels[height // 2 :] = 200
+    return Image.fromarray(pixels)
+
+
+SIMPLE = {
+    "colour of half the resolution": jpeg(noise(0, 90, 80)),
+    "of half the columns": jpeg(noise(0, 90, 80), subsampling=1),
+    "whole colour": jpeg(noise(0, 90, 80), subsampling=0, quality=98),
+    "grey": jpeg(noise(0, 90, 80).convert("L")),
+    "flat below": jpeg(flat_below(90)),
+    "comment": jpeg(noise(0, 90, 80), comment=b"\xff\xd9 no end"),
+}
+
+
+@pytest.mark.parametrize("kind", SIMPLE)
+def test_the_first_rows_are_those_of_the_whole_file(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = cv2.imdecode(np.frombuffer(SIMPLE[kind], np.uint8), cv2.IMREAD_COLOR)
+    for rows in range(3, 75):
+        part = cv2.imdecode(first_rows(SIMPLE[kind], rows), cv2.IMREAD_COLOR)
+        assert len(part) == rows
+        np.testing.assert_array_equal(part[:-2], whole[: rows - 2])
+    assert capfd.readouterr().err == ""  # where libjpeg complains of damage
+
+
+def test_files_with_more_than_one_simple_scan_stay_whole() -> None:
+    simple = SIMPLE["grey"]
+    several = simple[:2] + b"\xff\xe2\0\x06MPF\0" + simple[2:]
+    others = [KINDS["progressive"], KINDS["restart"], several, simple + b"after the end"]
+    for data in others:
+        assert first_rows(data, 20).tobytes() == data
+    assert first_rows(simple, 75).tobytes() == simple  # less than a row of blocks to save
