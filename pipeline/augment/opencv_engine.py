@@ -24,8 +24,9 @@ BORDERS = {"CONSTANT": "BORDER_CONSTANT", "REFLECT": "BORDER_REFLECT", "NEAREST"
 
 
 class Room(threading.local):
-    """Memory of each thread's own for what is needed on the way, picture after picture: new memory would come from the
-    system page by page, which costs more than what is done with it."""
+    """Memory of each thread's own for what is needed on the way, picture after picture of a batch: new memory would
+    come from the system page by page, which costs more than what is done with it. Threads of TensorFlow lose theirs
+    with each call of Python."""
 
     largest = 1 << 24
     """Bytes; what is larger is not kept."""

@@ -190,8 +190,9 @@ def decoded(data: bytes, channels: int, ratio: int, rows: int) -> np.ndarray:
         8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     }[ratio if is_jpeg else 1]
     flags = colour | smaller | cv2.IMREAD_IGNORE_ORIENTATION  # `prepare` has turned pictures upright
-    file = first_rows(data, (rows + MARGIN) * ratio) if is_jpeg else np.frombuffer(data, np.uint8)
-    picture = cv2.imdecode(file, flags)
+    picture = cv2.imdecode(first_rows(data, (rows + MARGIN) * ratio), flags) if is_jpeg else None
+    if picture is None:  # a PNG, or a JPEG that lacks pixels, which is filled up to its end
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if picture is None:
         raise DataError(UNDECODABLE.format(f"{'JPEG' if is_jpeg else 'PNG'}, {len(data)} bytes"))
     return picture if is_jpeg else shrunk(picture, ratio)

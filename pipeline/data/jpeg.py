@@ -29,12 +29,13 @@ from pipeline.data.jpeg_head import (
 START, LAST, FILL, END = b"\xff\xd8", b"\xff\xd9", 0xFF, 0xD9
 APPLICATION_1 = 0xE1  # EXIF or XMP, which may say that the picture is turned
 SEQUENTIAL = {BASELINE, EXTENDED}
-SEVERAL_PICTURES = 0xE2, b"MPF"  # application segment 2 of a file that holds more pictures behind the first
+APPLICATION_2, SEVERAL_PICTURES = 0xE2, b"MPF"  # the segment of a file that holds more pictures behind the first
 NEEDED = {HUFFMAN_TABLES, QUANTIZATION_TABLES, SCAN}
 AFTER_PIXELS = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """The next marker behind compressed pixels, in which 255 is followed by 0 or is a restart marker."""
 LEAST_SAVED = 16  # rows that are worth the copy; blocks are 8 or 16 rows high
 READ_AHEAD = 64  # bytes
+SCAN_HEAD = 10  # bytes at least: marker, length, number of colours, a colour, three numbers
 
 
 @dataclass
@@ -88,7 +89,7 @@ def first_rows(data: bytes, rows: int) -> np.ndarray:
     A decoder's time goes with the rows. It takes their number from the file's head and stops behind them. What follows
     is of no use to it, but an end marker there would be a sign of damage: zeros stand in its place, and some more, as a
     decoder reads a few bytes ahead. Files with restart markers, several scans or several pictures have other markers as
-    well, and stay as they are.
+    well, and stay as they are. Where pixels end early, which decoders fill up, rows behind these cannot be had.
 
     Args:
         rows: a decoder that interpolates colour may give other pixels than those of the whole file in the last two.
@@ -108,20 +109,17 @@ def first_rows(data: bytes, rows: int) -> np.ndarray:
 
 def _simple_frame(data: bytes) -> int | None:
     """Where the frame's marker is, or None unless one sequential scan without restarts is all that the file holds."""
-    place = len(START)
-    frame: int | None = None
-    while (marker := data[place + 1]) != SCAN:
-        if marker == FILL:
-            place += 1
-            continue
-        if marker in SEQUENTIAL:
-            frame = place
-        several = (marker, data[place + 4 : place + 7]) == SEVERAL_PICTURES
-        if marker in FRAMES - SEQUENTIAL or marker == RESTART_INTERVAL or several:
+    place, frame = len(START), -1
+    while place + SCAN_HEAD <= len(data) and data[place] == FILL:
+        marker, several = data[place + 1], data[place + 4 : place + 7] == SEVERAL_PICTURES
+        if marker == SCAN:
+            whole = frame > 0 and data[place + 4] == data[frame + 9] and data.endswith(LAST)  # all colours in one scan
+            return frame if whole else None
+        if marker in FRAMES - SEQUENTIAL or marker == RESTART_INTERVAL or (marker == APPLICATION_2 and several):
             return None
-        place += 2 + int.from_bytes(data[place + 2 : place + 4])
-    whole = frame is not None and data[place + 4] == data[frame + 9] and data.endswith(LAST)  # all colours in one scan
-    return frame if whole else None
+        frame = place if marker in SEQUENTIAL else frame
+        place += 1 if marker == FILL else 2 + int.from_bytes(data[place + 2 : place + 4])
+    return None
 
 
 def _read_markers(data: bytes) -> Jpeg | None:

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -91,6 +92,16 @@ def test_a_smaller_picture_is_the_mean_of_its_pixels(kind: str) -> None:
         assert np.abs(smaller[: height // ratio, : width // ratio] - expected).mean() < 1.5
 
 
+def test_a_jpeg_that_lacks_pixels_is_filled_up() -> None:
+    """`prepare` keeps it, as decoders do not refuse it: with its end, but without the lower half of its pixels."""
+    data = encoded(picture(200, 310, 3), "JPEG")
+    short = data[: len(data) // 2] + data[-2:]
+    whole = cv2.imdecode(np.frombuffer(short, np.uint8), cv2.IMREAD_COLOR_RGB)
+    for rows in (20, 90, 150, 180, 200):
+        found = cropping.decoded(short, 3, 1, rows)
+        np.testing.assert_array_equal(found[:rows], whole[:rows])
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_picture_that_cannot_be_decoded_is_bad_data(kind: str) -> None:
     data = encoded(picture(20, 30, 3), kind)
@@ -137,11 +148,12 @@ def test_a_crop_alone_equals_the_preprocessing(kind: str, channels: int, side: i
     assert apart.mean() < 1.0 and apart.max() <= 20
 
 
+@pytest.mark.parametrize("moves", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_joined_with_geometry_and_colour_equals_one_after_the_other(channels: int) -> None:
+def test_joined_with_geometry_and_colour_equals_one_after_the_other(channels: int, moves: bool) -> None:
     batch, format = examples("PNG", channels), PictureFormat(height=96, width=80, channels=channels)
     turn = Rotation(degrees=20, probability=1.0, fill=NearestFill())
-    operations = [RandomResizedCrop(), HorizontalFlip(), turn, ColourJitter()]
+    operations = [RandomResizedCrop(), *([HorizontalFlip(), turn] if moves else []), ColourJitter()]
     joined = cropping.crop_and_augment(batch, operations[0], operations, format, 3)["image"]
     apart = difference(joined, one_by_one(batch, operations, format)["image"])
     assert np.median(apart) <= 1 and apart.mean() < 2

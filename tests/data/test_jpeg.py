@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from models.stack import tf
+from pipeline.data.cropping import MARGIN
 from pipeline.data.jpeg import first_rows, whole_jpeg
 from pipeline.data.pictures import BadPicture, stored_picture
 from tests.data.pictures import encoded, noise
@@ -183,6 +184,28 @@ def test_the_first_rows_are_those_of_the_whole_file(kind: str, capfd: pytest.Cap
         assert len(part) == rows
         np.testing.assert_array_equal(part[:-2], whole[: rows - 2])
     assert capfd.readouterr().err == ""  # where libjpeg complains of damage
+
+
+@pytest.mark.parametrize("ratio", [2, 4, 8])
+def test_the_first_rows_of_a_smaller_picture(ratio: int) -> None:
+    """Of a picture of 1,200 rows, decoded at half, a quarter and an eighth of its size."""
+    data = jpeg(noise(0, 150, 20).resize((160, 1200)))
+    flags = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}[ratio]
+    whole = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    for rows in (40, 61, 100):
+        part = cv2.imdecode(first_rows(data, (rows + MARGIN) * ratio), flags)
+        assert len(part) == rows + MARGIN
+        np.testing.assert_array_equal(part[:rows], whole[:rows])
+
+
+def test_a_head_with_anything_between_its_segments_stays_whole() -> None:
+    """Which decoders pass over; of the two bytes one might be taken for a length."""
+    place = BASELINE.index(b"\xff\xc4")
+    for between in (b"\0\0", b"\0\0\0", b"\xc0\xff\xc0"):
+        data = BASELINE[:place] + between + BASELINE[place:]
+        assert first_rows(data, 20).tobytes() == data
+    for end in range(2, len(BASELINE), 7):
+        assert first_rows(BASELINE[:end], 20).tobytes() == BASELINE[:end]
 
 
 def test_files_with_more_than_one_simple_scan_stay_whole() -> None:
