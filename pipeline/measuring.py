@@ -121,8 +121,8 @@ def input_parts(job: TrainingJob, reading: Reading, kept: Kept) -> list[Part]:
     size, threads = job.settings.batch_size, reading.threads
     drawn = plan.drawn_steps(reading.operations, PictureShape.of(job.task.picture))
     done = plan.done_when_read(reading.operations, drawn, joins_crop=reading.joined_crop is not None)
-    alone = replace(reading, operations=reading.operations[:done])
-    also = "".join(f", {kind}" for kind in plan.kinds(reading.operations, range(done)))
+    alone = replace(reading, operations=reading.operations[: done.operations])
+    also = "".join(f", {kind}" for kind in plan.kinds(reading.operations, range(done.operations)))
     if kept == "decoded":
         examples = SOURCES[kept](alone)
         parts = [Part("read", "read", f"decoded pictures in memory{also}", batches(examples, size, threads))]
@@ -134,7 +134,7 @@ def input_parts(job: TrainingJob, reading: Reading, kept: Kept) -> list[Part]:
             Part("decode", "decode", f"to the model's size{also}", batches(examples, size, threads)),
         ]
     batch = apart(next(iter(examples)), job.task.picture)
-    for number, (transform, places) in list(enumerate(drawn))[done > 1 :]:
+    for number, (transform, places) in list(enumerate(drawn))[done.steps :]:
         kind: Kind = "mix" if isinstance(transform, Blend | Paste | Tile) else "augment"
         work, batch = group_work(reading, batch, number, size)
         parts.append(Part(kind, " + ".join(plan.kinds(reading.operations, places)), transform.describe(), work))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from models.stack import tf
 from pipeline.augment import random
@@ -115,15 +115,13 @@ def steps(operations: Sequence[Augmentation], shape: PictureShape, *, joins_crop
     """What a list of operations comes to for pictures of a shape, in order, as it is printed.
 
     Args:
-        joins_crop: whether the geometry behind a crop at the head is done with it while pictures are decoded
-            (`Reading.joined_crop`).
+        joins_crop: whether what is behind a crop at the head is done with it while pictures are decoded
+            (`Reading.joined_crop`), as far as it can be (`with_crop`).
     """
     drawn = drawn_steps(operations, shape)
     read = done_when_read(operations, drawn, joins_crop=joins_crop)
-    decode = [Step(kinds(operations, range(read)), "crop-aware decode and one resampling")] if read > 1 else []
-    if read == 1:
-        decode = [Step(kinds(operations, range(1)), "crop-aware decode")]
-    return [*decode, *(Step(kinds(operations, numbers), one.describe()) for one, numbers in drawn[read > 1 :])]
+    decode = [Step(kinds(operations, range(read.operations)), read.what)] if read.operations else []
+    return [*decode, *(Step(kinds(operations, numbers), one.describe()) for one, numbers in drawn[read.steps :])]
 
 
 def drawn_steps(operations: Sequence[Augmentation], shape: PictureShape) -> list[tuple[Transform, tuple[int, ...]]]:
@@ -133,29 +131,64 @@ def drawn_steps(operations: Sequence[Augmentation], shape: PictureShape) -> list
     return fuse_numbered(list(zip(places, transforms(operations, keys, shape), strict=True)))
 
 
+class Read(NamedTuple):
+    """What is done while pictures are read.
+
+    Args:
+        operations, steps: how many, from the first on.
+        what: one line.
+    """
+
+    operations: int
+    steps: int
+    what: str
+
+
 def done_when_read(
     operations: Sequence[Augmentation],
     drawn: Sequence[tuple[Transform, tuple[int, ...]]],
     *,
     joins_crop: bool,
-) -> int:
-    """How many operations, from the first on, are done while pictures are read: a crop, and the matrix behind it."""
+) -> Read:
+    """A crop at the head, if there is one, and what is joined with it."""
     if head_crop(operations) is None:
-        return 0
-    joined = joins_crop and leading_warp([step for step, _ in drawn]) is not None
-    return 1 + len(drawn[0][1]) if joined else 1
+        return Read(0, 0, "")
+    joined = with_crop([step for step, _ in drawn] if joins_crop else [])
+    places = {place for _, numbers in drawn[: joined.steps] for place in numbers}
+    return Read(1 + len(places), joined.steps, joined.describe())
 
 
-def leading_warp(steps: Sequence[Transform]) -> Warp | None:
-    """The first step where it is one matrix an example, which can be joined with the crop's."""
-    first = next(iter(steps), None)
-    return first if isinstance(first, Warp) and first.size is None else None
+@dataclass(frozen=True)
+class WithCrop:
+    """The steps right behind a crop that are done with it, picture by picture.
+
+    Args:
+        warp: one matrix an example, where that is first.
+        colours: one colour matrix an example, where that is next.
+    """
+
+    warp: Warp | None
+    colours: Recolour | None
+
+    @property
+    def steps(self) -> int:
+        """How many they are."""
+        return (self.warp is not None) + (self.colours is not None)
+
+    def describe(self) -> str:
+        """One line, with the crop."""
+        if self.warp and self.colours:
+            return "crop-aware decode, one resampling and one colour matrix"
+        also = "one resampling" if self.warp else "one colour matrix" if self.colours else None
+        return f"crop-aware decode and {also}" if also else "crop-aware decode"
 
 
-def leading_colours(steps: Sequence[Transform]) -> Recolour | None:
-    """The first step where it is one colour matrix an example."""
-    first = next(iter(steps), None)
-    return first if isinstance(first, Recolour) and first.changes else None
+def with_crop(steps: Sequence[Transform]) -> WithCrop:
+    """What of these steps can be done with the crop before them."""
+    first, second, *_ = *steps, None, None
+    warp = first if isinstance(first, Warp) and first.size is None else None
+    next_one = second if warp else first
+    return WithCrop(warp, next_one if isinstance(next_one, Recolour) and next_one.changes else None)
 
 
 def kinds(operations: Sequence[Augmentation], places: Iterable[int]) -> tuple[str, ...]:

@@ -57,10 +57,8 @@ def crop_and_augment(
     """
     keys = random.keys(examples[ID], examples[EPOCH], seed)
     steps = plan.fuse(plan.transforms(operations, keys, PictureShape(*format.shape)))
-    warp = plan.leading_warp(steps)
-    steps = steps[1:] if warp else steps
-    colours = plan.leading_colours(steps)
-    steps = steps[1:] if colours else steps
+    joined = plan.with_crop(steps)
+    warp, colours, rest = joined.warp, joined.colours, steps[joined.steps :]
     sizes = picture_sizes(examples[IMAGE])
     windows = crop.window(keys, sizes[:, 0], sizes[:, 1])
     seen = Seen(
@@ -72,7 +70,7 @@ def crop_and_augment(
     pictures = decode_seen(examples[IMAGE], sizes, seen, format)
     examples = {**apply_window(examples, windows, crop.min_visible), IMAGE: pictures}
     size = (format.height, format.width)
-    return plan.carry_out(steps, warp.follow(examples, size, size) if warp else examples, OpenCV())
+    return plan.carry_out(rest, warp.follow(examples, size, size) if warp else examples, OpenCV())
 
 
 def for_each(matrix: np.ndarray, keys: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from models.detectors import YOLO, AnyDetector
-from models.detectors.flips import Flip, Flips
+from models.detectors.flips import AXES, Flip, Flips
 from models.detectors.layout import Layout
 from models.graphs import VIEWS
 from models.necks import FPN, AnyNeck
@@ -97,7 +97,7 @@ class Detection(Task):
                 "each view. Leave flips out, or choose detector=yolo, retinanet or ssd"
             )
         for flip in self.flips:
-            side = {"vertical": self.picture.height, "horizontal": self.picture.width}[flip]
+            side = (self.picture.height, self.picture.width)[AXES[flip]]
             if side % self.strides[-1]:
                 raise ValueError(
                     f"flips averages what is said of the same place, but places of stride {self.strides[-1]} do not "

@@ -7,7 +7,7 @@ from pipeline.augment.base import PictureShape
 from pipeline.augment.colour import ColourJitter
 from pipeline.augment.crops import RandomResizedCrop
 from pipeline.augment.geometry import HorizontalFlip, Rotation, Translation
-from pipeline.augment.mixing import Mosaic
+from pipeline.augment.mixing import MixUp, Mosaic
 from pipeline.augment.plan import Step, steps
 
 GEOMETRY = (HorizontalFlip(), HorizontalFlip(), Rotation())
@@ -45,7 +45,16 @@ def test_a_crop_at_the_head_is_done_when_pictures_are_decoded() -> None:
     apart = printed(RandomResizedCrop(), *GEOMETRY, ColourJitter())
     assert apart[0] == "random_resized_crop: crop-aware decode" and len(apart) == 3
     assert printed(RandomResizedCrop(), *GEOMETRY, ColourJitter(), at_once=True) == [
-        "random_resized_crop + horizontal_flip + horizontal_flip + rotation: crop-aware decode and one resampling",
+        "random_resized_crop + horizontal_flip + horizontal_flip + rotation + colour_jitter: "
+        "crop-aware decode, one resampling and one colour matrix",
+    ]
+    assert printed(RandomResizedCrop(), Rotation(), MixUp(), ColourJitter(), at_once=True) == [
+        "random_resized_crop + rotation: crop-aware decode and one resampling",
+        "mix_up: two pictures blended",
         "colour_jitter: one colour matrix",
+    ]
+    assert printed(RandomResizedCrop(), ColourJitter(), Rotation(), at_once=True) == [
+        "random_resized_crop + colour_jitter: crop-aware decode and one colour matrix",
+        "rotation: one resampling of picture and labels",
     ]
     assert printed(RandomResizedCrop(), Mosaic(), at_once=True)[0] == "random_resized_crop: crop-aware decode"

@@ -92,6 +92,18 @@ def test_a_smaller_picture_is_the_mean_of_its_pixels(kind: str) -> None:
         assert np.abs(smaller[: height // ratio, : width // ratio] - expected).mean() < 1.5
 
 
+@pytest.mark.parametrize("ratio", [1, 2, 4])
+def test_rows_that_are_needed_are_those_of_the_whole_picture(ratio: int) -> None:
+    """Down to the last one: colour of half the resolution is interpolated from the rows behind it."""
+    data = encoded(picture(400, 100, 3), "JPEG")
+    whole = cropping.decoded(data, 3, ratio, 400 // ratio)
+    assert len(cropping.decoded(data, 3, ratio, 20)) == 20 + cropping.MARGIN < len(whole)
+    assert len(cropping.decoded(data, 3, ratio, 20)) == 20 + cropping.MARGIN < len(whole)
+    for rows in range(20, 400 // ratio, 7):
+        found = cropping.decoded(data, 3, ratio, rows)
+        np.testing.assert_array_equal(found[:rows], whole[:rows])
+
+
 def test_a_jpeg_that_lacks_pixels_is_filled_up() -> None:
     """`prepare` keeps it, as decoders do not refuse it: with its end, but without the lower half of its pixels."""
     data = encoded(picture(200, 310, 3), "JPEG")
