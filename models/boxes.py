@@ -19,16 +19,30 @@ LARGEST_STEP = math.log(1000.0 / 16.0)
 """Of a logarithm of sizes: larger ones would overflow (Detectron's `BBOX_XFORM_CLIP`)."""
 
 
+def corners(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """The low and the high corner: [..., 4] -> [..., 2], [..., 2].
+
+    Not two slices: the gradient of each would be as large as all boxes, most of it zeros, and these would be added up.
+    """
+    low, high = tf.split(boxes, 2, axis=-1)
+    return low, high
+
+
 def area(boxes: Tensor) -> Tensor:
     """[..., 4] -> [...]."""
-    sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
-    return sides[..., 0] * sides[..., 1]
+    return area_between(*corners(boxes))
+
+
+def area_between(low: Tensor, high: Tensor) -> Tensor:
+    """Of the boxes with these corners, [..., 2] each -> [...]."""
+    width, height = tf.unstack(tf.maximum(high - low, 0.0), axis=-1)
+    return width * height
 
 
 def intersection(one: Tensor, other: Tensor) -> Tensor:
     """The common area of boxes [..., 4] and [..., 4], broadcast -> [...]."""
-    low, high = tf.maximum(one[..., :2], other[..., :2]), tf.minimum(one[..., 2:], other[..., 2:])
-    return area(tf.concat([low, high], axis=-1))
+    (low, high), (other_low, other_high) = corners(one), corners(other)
+    return area_between(tf.maximum(low, other_low), tf.minimum(high, other_high))
 
 
 def iou(one: Tensor, other: Tensor) -> Tensor:
@@ -66,15 +80,15 @@ def giou(one: Tensor, other: Tensor) -> Tensor:
     """Generalised IoU, -1..1: boxes apart differ by how far (Rezatofighi et al. 2019, algorithm 1)."""
     common = intersection(one, other)
     union = area(one) + area(other) - common
-    hull = area(_hull(one, other))
+    hull = area_between(*_hull(one, other))
     return common / (union + EPSILON) - (hull - union) / (hull + EPSILON)
 
 
 def ciou(one: Tensor, other: Tensor) -> Tensor:
     """Complete IoU: less for middles apart and for other proportions (Zheng et al. 2020, section 3.3)."""
     overlap = iou(one, other)
-    hull = _hull(one, other)
-    diagonal = tf.reduce_sum(tf.square(hull[..., 2:] - hull[..., :2]), axis=-1)
+    low, high = _hull(one, other)
+    diagonal = tf.reduce_sum(tf.square(high - low), axis=-1)
     apart = tf.reduce_sum(tf.square(middle(one) - middle(other)), axis=-1)
     shape = 4.0 / math.pi**2 * tf.square(_slope(other) - _slope(one))
     weight = tf.stop_gradient(shape / (1.0 - overlap + shape + EPSILON))
@@ -83,18 +97,21 @@ def ciou(one: Tensor, other: Tensor) -> Tensor:
 
 def middle(boxes: Tensor) -> Tensor:
     """[..., 4] -> x, y [..., 2]."""
-    return 0.5 * (boxes[..., :2] + boxes[..., 2:])
+    low, high = corners(boxes)
+    return 0.5 * (low + high)
 
 
-def _hull(one: Tensor, other: Tensor) -> Tensor:
-    low, high = tf.minimum(one[..., :2], other[..., :2]), tf.maximum(one[..., 2:], other[..., 2:])
-    return tf.concat([low, high], axis=-1)
+def _hull(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """The corners of the smallest box around both."""
+    (low, high), (other_low, other_high) = corners(one), corners(other)
+    return tf.minimum(low, other_low), tf.maximum(high, other_high)
 
 
 def _slope(boxes: Tensor) -> Tensor:
     """The angle of a diagonal, which says its proportions."""
-    sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
-    return tf.math.atan2(sides[..., 0], sides[..., 1] + EPSILON)
+    low, high = corners(boxes)
+    width, height = tf.unstack(tf.maximum(high - low, 0.0), axis=-1)
+    return tf.math.atan2(width, height + EPSILON)
 
 
 # ------------------------------------------------------------------------------------------------- written down
@@ -102,12 +119,14 @@ def _slope(boxes: Tensor) -> Tensor:
 
 def from_distances(points: Tensor, distances: Tensor) -> Tensor:
     """Boxes around points [..., 2], by their distances to the left, top, right, bottom [..., 4] -> [..., 4]."""
-    return tf.concat([points - distances[..., :2], points + distances[..., 2:]], axis=-1)
+    before, behind = corners(distances)
+    return tf.concat([points - before, points + behind], axis=-1)
 
 
 def to_distances(points: Tensor, boxes: Tensor) -> Tensor:
     """The inverse; negative where a point is outside."""
-    return tf.concat([points - boxes[..., :2], boxes[..., 2:] - points], axis=-1)
+    low, high = corners(boxes)
+    return tf.concat([points - low, high - points], axis=-1)
 
 
 def to_steps(anchors: Tensor, boxes: Tensor, scales: tuple[float, float]) -> Tensor:
@@ -124,14 +143,15 @@ def to_steps(anchors: Tensor, boxes: Tensor, scales: tuple[float, float]) -> Ten
 
 def from_steps(anchors: Tensor, steps: Tensor, scales: tuple[float, float]) -> Tensor:
     """The inverse of `to_steps`."""
-    sides = _sides(anchors)
-    centre = middle(anchors) + steps[..., :2] * scales[0] * sides
-    half = 0.5 * sides * tf.exp(tf.minimum(steps[..., 2:] * scales[1], LARGEST_STEP))
+    sides, (to_middle, to_size) = _sides(anchors), corners(steps)
+    centre = middle(anchors) + to_middle * scales[0] * sides
+    half = 0.5 * sides * tf.exp(tf.minimum(to_size * scales[1], LARGEST_STEP))
     return tf.concat([centre - half, centre + half], axis=-1)
 
 
 def _sides(boxes: Tensor) -> Tensor:
-    return tf.maximum(boxes[..., 2:] - boxes[..., :2], EPSILON)
+    low, high = corners(boxes)
+    return tf.maximum(high - low, EPSILON)
 
 
 # ------------------------------------------------------------------------------------------------- what they cost

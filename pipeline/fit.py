@@ -25,7 +25,7 @@ from pipeline.data import input as data_input
 from pipeline.data import several_sizes
 from pipeline.data.example import IMAGE, VALIDATION
 from pipeline.errors import TrainingError
-from pipeline.strategy import Precision, per_replica
+from pipeline.strategy import Precision, per_replica, shared_out
 from pipeline.train import Phase, TrainingJob, TrainingResult, phases
 
 BEST_WEIGHTS = "best.npz"
@@ -169,7 +169,7 @@ def fit_epochs(training: Training, phase: Phase, hooks: list[keras.callbacks.Cal
     epoch, inside = divmod(step, job.steps_per_epoch)
     epochs = epoch + 1 if inside else phase.last_step // job.steps_per_epoch
     training.fitted.fit(
-        training.strategy.distribute_datasets_from_function(batches_from(job, step)),
+        shared_out(training.strategy, batches_from(job, step)),
         initial_epoch=epoch,
         epochs=epochs,
         steps_per_epoch=job.steps_per_epoch - inside,
@@ -205,7 +205,7 @@ def batches_from(job: TrainingJob, step: int) -> Callable[[tf.distribute.InputCo
 
 
 def validation_data(job: TrainingJob, context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
-    """(inputs, targets, weights) of the validation split, or one host's share of them."""
+    """(inputs, targets, weights) of the validation split; with a context, of each replica of a host in turn."""
     size = job.settings.batch_size
     batches = data_input.validation_batches(job.store, job.task, VALIDATION, size, job.input, context)
     return job.learner.batches(job.task, batches)
@@ -217,8 +217,10 @@ def validation(training: Training) -> dict[str, Any]:
     examples = job.store.info.num_examples.get(VALIDATION)
     if not examples:
         return {}
-    count = math.ceil(examples / job.settings.batch_size)
-    return job.team.validation(training.strategy, partial(validation_data, job), count)
+    return {
+        "validation_data": shared_out(training.strategy, partial(validation_data, job)),
+        "validation_steps": math.ceil(examples / job.settings.batch_size),
+    }
 
 
 def phase_callbacks(training: Training, phase: Phase, *, last: bool) -> list[keras.callbacks.Callback]:
@@ -330,7 +332,7 @@ def fine_tune(
         *more_callbacks,
         callbacks.ProgressBar(job.progress, position, steps, job.settings.batch_size),
     ]
-    stream = strategy.distribute_datasets_from_function(float_batches(job))
+    stream = shared_out(strategy, float_batches(job))
     fitted.fit(stream, epochs=epochs, steps_per_epoch=job.steps_per_epoch, callbacks=hooks, verbose=0)
 
 

@@ -27,6 +27,7 @@ from pipeline.data.memory import kept_for
 from pipeline.data.order import RECORD
 from pipeline.data.reading import SOURCES, Reading, decode_batches
 from pipeline.profile import Facts, Kind, Profile, Stage
+from pipeline.strategy import shared_out
 from pipeline.train import TrainingJob, phases
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def steps_of(
     buffered: int,
 ) -> Work:
     """Training steps on the batches of an input function."""
-    iterator = iter(training.strategy.distribute_datasets_from_function(data))
+    iterator = iter(shared_out(training.strategy, data))
     last = training.fitted.trainable_variables[-1]
     return Work(lambda: step(iterator), training.job.settings.batch_size, buffered, last.numpy)
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 ABORTED = "Collective ops is aborted"
 """What TensorFlow says where an exchange between hosts was given up."""
-Batches = Callable[["tf.distribute.InputContext | None"], "tf.data.Dataset"]
 
 
 class Team(Protocol):
@@ -69,15 +68,6 @@ class Team(Protocol):
 
     def any(self, mine: bool) -> bool:
         """Whether it is so on any host; all have to ask at the same step."""
-
-    def validation(self, devices: tf.distribute.Strategy, batches: Batches, count: int) -> dict[str, Any]:
-        """The arguments of Keras's `fit` for validation, each host reading its share.
-
-        Args:
-            devices: from `strategy`.
-            batches: what a host reads; without a context, all there is.
-            count: global batches in a pass.
-        """
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
         """What sees to it that all hosts decide alike, after the metrics and before whoever judges them."""
@@ -125,10 +115,6 @@ class Alone:
     def any(self, mine: bool) -> bool:
         """As it is here."""
         return mine
-
-    def validation(self, devices: tf.distribute.Strategy, batches: Batches, count: int) -> dict[str, Any]:
-        """Keras shares the batches out among the replicas."""
-        return {"validation_data": batches(None)}
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
         """Nothing to agree on."""
@@ -214,13 +200,6 @@ class Together(ABC):
     def any(self, mine: bool) -> bool:
         """A sum over all hosts."""
         return float(self._strategy.reduce(tf.distribute.ReduceOp.SUM, tf.constant(float(mine)), axis=None)) > 0
-
-    def validation(self, devices: tf.distribute.Strategy, batches: Batches, count: int) -> dict[str, Any]:
-        """Each host reads its share of every batch; the metrics are summed over all."""
-        return {
-            "validation_data": devices.distribute_datasets_from_function(batches),
-            "validation_steps": count,
-        }
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
         """The chief's numbers for all."""

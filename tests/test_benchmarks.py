@@ -11,12 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmarks import cell_count_table, compression, distillation, int8_detectors, measure, road, robust_detection
+from benchmarks import (
+    cell_count_table,
+    compression,
+    distillation,
+    int8_detectors,
+    measure,
+    road,
+    robust_detection,
+    tracking_settings,
+)
 from pipeline.compress import CompressSettings
 from pipeline.sweep.rows import Row
 from pipeline.tasks import Detection
+from pipeline.tracking.mot import Objects
 from tests.conftest import ROOT
 
 KEYS = {"name", "ratio", "low", "high", "goal", "met", "value", "unit"}
@@ -46,6 +57,29 @@ def test_shares_of_the_road_sum_to_one() -> None:
     lines = road.shares([{"start": 1.0, "train": 3.0}])
     assert [(line.ratio, line.value) for line in lines] == [(0.25, 1.0), (0.75, 3.0), (1.0, 4.0)]
     assert all(line.goal is None and line.met is None for line in lines)
+
+
+def test_the_detector_of_known_errors_makes_them() -> None:
+    boxes = np.tile([40.0, 40.0, 60.0, 80.0], (1000, 1))
+    ignored = np.arange(1000) >= 800
+    there = Objects(np.arange(1, 1001), boxes, np.full(1000, 3), ignored, in_parts=ignored)
+    random = np.random.default_rng(1)
+    found = tracking_settings.detected(there, random)
+    near = np.abs(found.boxes - boxes[0]).max(axis=1) < 20
+    assert near.sum() == pytest.approx(0.9 * 800, abs=30)
+    np.testing.assert_allclose((found.boxes[near] - boxes[0]).std(axis=0), [1.0, 2.0, 1.0, 2.0], rtol=0.1)
+    assert set(found.classes[near]) == {3}
+    nothing = [len(tracking_settings.detected(there.where(ignored), random)) for _ in range(500)]
+    assert sum(nothing) / 500 == pytest.approx(0.3, abs=0.1)
+
+
+def test_the_table_of_tracking_settings_holds_the_means() -> None:
+    results = [
+        {"mota": 0.8, "idf1": 0.9, "hota": 0.7, "identity_switches": 1},
+        {"mota": 0.9, "idf1": 1.0, "hota": 0.9, "identity_switches": 2},
+    ]
+    table = tracking_settings.markdown({"defaults": results})
+    assert table.splitlines()[-1] == "| defaults | 0.850 | 0.950 | 0.800 | 1.5 |"
 
 
 def test_the_gain_of_a_teacher_is_formed_for_each_seed_and_its_mean_is_judged() -> None:

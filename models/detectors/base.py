@@ -163,8 +163,8 @@ class OneStage(Detector):
 
     def costs(self, layout: Layout, truth: Truth, told: Tensor, num_classes: int, counting: Counting) -> Tensor:
         """See the base."""
-        boundary = self.class_numbers(num_classes)
-        return self.costs_of(layout, truth, Raw(told[..., :boundary], told[..., boundary:]), counting)
+        classes, boxes = tf.split(told, [self.class_numbers(num_classes), self.box_numbers()], axis=-1)
+        return self.costs_of(layout, truth, Raw(classes, boxes), counting)
 
     def found(self, layout: Layout, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """See the base."""

@@ -249,14 +249,17 @@ def check_shares(batch_size: int, context: tf.distribute.InputContext | None) ->
 
 
 def with_options(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Order before speed; hosts have their own share already; no rewriting of the dataset's graph.
+    """Order before speed; hosts have their own share already; no rewriting of the dataset's graph, no tuning.
 
     The rewriting would copy all that is kept in memory: seconds and gigabytes at each start, for nothing that shows.
+    There is nothing to tune, since all numbers of threads are given; and the thread that tunes sleeps up to a minute at
+    a time, which the end of a training on several devices waits for (TensorFlow 2.21).
     """
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     options.experimental_optimization.apply_default_optimizations = False
+    options.autotune.enabled = False
     return batches.with_options(options)
 
 

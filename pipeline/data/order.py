@@ -190,7 +190,7 @@ def record_batches(
         read = places.interleave(
             lambda file, first: one_pass.read(file, first, epoch, seed),
             cycle_length=min(READERS, len(files)),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=min(READERS, len(files)),
             deterministic=True,
         )
         return shuffled(read, shuffle_buffer, pass_root(epoch, seed))

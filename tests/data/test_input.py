@@ -244,7 +244,9 @@ tf.config.set_logical_device_configuration(
 )
 tf.config.experimental.enable_op_determinism()
 import numpy as np
+from functools import partial
 from pipeline.data import input
+from pipeline.strategy import shared_out
 from tests.data import stores, test_input
 store = stores.make_store(Path(sys.argv[1]), {"train": 37}, [(12, 12)])
 operations = (test_input.RandomResizedCrop(), *test_input.AUGMENTED)
@@ -254,13 +256,14 @@ for kept in test_input.CACHES:
     def batches(context):
         return input.training_batches(store, test_input.TASK, operations, settings, 8, 5, 2, context)
     alone = test_input.take(batches(None), 4)
-    together = iter(strategy.distribute_datasets_from_function(batches))
-    for inputs, targets in alone:
-        mine, theirs = next(together)
-        for name, values in {**inputs, **targets}.items():
-            parts = strategy.experimental_local_results({**mine, **theirs}[name])
-            assert len(parts) == 2
-            np.testing.assert_array_equal(np.concatenate([part.numpy() for part in parts]), values)
+    for share_out in strategy.distribute_datasets_from_function, partial(shared_out, strategy):  # on GPUs, on CPUs
+        together = iter(share_out(batches))
+        for inputs, targets in alone:
+            mine, theirs = next(together)
+            for name, values in {**inputs, **targets}.items():
+                parts = strategy.experimental_local_results({**mine, **theirs}[name])
+                assert len(parts) == 2
+                np.testing.assert_array_equal(np.concatenate([part.numpy() for part in parts]), values)
 print("the same")
 """
 
