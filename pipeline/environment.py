@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pipeline.processors import processor
 from pipeline.strategy import device_names
 
 PACKAGES = (
@@ -25,12 +26,18 @@ PACKAGES = (
 )
 
 
-def environment(seed: int) -> dict[str, Any]:
-    """Plain values for `environment.json`."""
+def environment(seed: int, precision: str) -> dict[str, Any]:
+    """Plain values for `environment.json`.
+
+    Args:
+        seed: of the Run.
+        precision: the Keras policy that it is trained with.
+    """
     return {
         "versions": {"python": platform.python_version(), **package_versions()},
         "git_revision": git_revision(Path(__file__).parent),
         "seed": seed,
+        "precision": precision,
         "devices": list(device_names()),
         "host": host(),
     }
@@ -66,13 +73,3 @@ def host() -> dict[str, Any]:
         "system": platform.system(),
         "machine": platform.machine(),
     }
-
-
-def processor() -> str:
-    """The processor's name as Linux gives it, else as Python does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

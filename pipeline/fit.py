@@ -25,7 +25,7 @@ from pipeline.data import input as data_input
 from pipeline.data import several_sizes
 from pipeline.data.example import IMAGE, VALIDATION
 from pipeline.errors import TrainingError
-from pipeline.strategy import Precision, per_replica, shared_out
+from pipeline.strategy import Precision, per_replica, policy, shared_out
 from pipeline.train import Phase, TrainingJob, TrainingResult, phases
 
 BEST_WEIGHTS = "best.npz"
@@ -80,7 +80,7 @@ def start(job: TrainingJob, *, resume: bool) -> Training:
     if resume:
         job.team.restore(checkpoints.read_position, lambda: list(checkpoints.position.tracked().values()))
     keras.utils.set_random_seed(job.seed)
-    with Precision(job.settings.devices.precision), strategy.scope():
+    with Precision(policy(job.settings.devices)), strategy.scope():
         model = build(job)
         fitted = job.learner.training_model(job.task, of_any_size(job, model) if job.input.several_sizes else model)
     if not resume:  # only now, so that a network that cannot be built leaves an earlier training as it was

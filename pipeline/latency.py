@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.environment import processor
 from pipeline.predictors import Arrays, Predictor
+from pipeline.processors import processor
 from pipeline.wording import quantity
 
 

@@ -125,7 +125,7 @@ def advice(profile: Profile) -> list[str]:
 
 def _faster_compute(facts: Facts) -> str:
     if facts.device == "GPU":
-        return "A larger train.batch_size, train.devices.precision=mixed_float16 or a smaller backbone make it faster."
+        return "A larger train.batch_size, train.devices.precision=auto or a smaller backbone make it faster."
     return "A GPU, a smaller task.picture or a smaller backbone make it faster."
 
 

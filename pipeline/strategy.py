@@ -10,16 +10,15 @@ from pydantic import Field
 from models.settings import Settings
 from models.stack import keras, tf
 from pipeline.errors import ConfigError
+from pipeline.processors import multiplies_bfloat16
 from pipeline.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 
-BY_ITSELF = tf.distribute.InputOptions(
-    experimental_fetch_to_device=False, experimental_replication_mode=tf.distribute.InputReplicationMode.PER_REPLICA
-)
-"""Each replica has a dataset of its own."""
+UNKNOWN, VOLTA, AMPERE = (0, 0), (7, 0), (8, 0)
+"""Compute capabilities: from the second on GPUs multiply float16 in tensor cores, from the third bfloat16 too."""
 
 
 class Devices(Settings):
@@ -28,8 +27,9 @@ class Devices(Settings):
     replicas: int | None = Field(default=None, ge=1)
     """Number of replicas on a host: all GPUs when left out; without GPUs that many logical CPU devices, to test replica
     code (on several hosts only one each)."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Arithmetic of training: mixed_float16 for GPUs with tensor cores, mixed_bfloat16 for newer ones and TPUs.
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
+    """Arithmetic of training: mixed_float16 for GPUs with tensor cores, mixed_bfloat16 for newer ones, TPUs, and
+    processors that multiply it by themselves (`convoy doctor`); auto is the one of these that the machine is fast at.
     Weights and outputs stay float32."""
     deterministic: bool = True
     """Whether the same seed gives the same bits on the same machine; some GPU operations are slower for it."""
@@ -95,13 +95,19 @@ def mirrored(devices: Devices) -> tf.distribute.Strategy:
 def shared_out(
     strategy: tf.distribute.Strategy, batches: Callable[[tf.distribute.InputContext], tf.data.Dataset]
 ) -> tf.distribute.DistributedDataset:
-    """What each replica takes its batches from.
+    """What the replicas take their batches from.
 
-    GPUs of a host share one dataset, whose batches are brought to them ahead. To CPUs they need not be brought; and
-    what does it has a thread that sleeps up to a minute at a time, for which TensorFlow 2.21 waits in the end.
+    They are brought to each device ahead. To a single CPU they need not be, and are not: what does it has a thread that
+    sleeps up to a minute at a time, for which TensorFlow 2.21 waits when training ends.
     """
-    on_cpu = isinstance(strategy, tf.distribute.MirroredStrategy) and not tf.config.list_physical_devices("GPU")
-    return strategy.distribute_datasets_from_function(batches, BY_ITSELF if on_cpu else None)
+    gpus, mirrored = tf.config.list_physical_devices("GPU"), isinstance(strategy, tf.distribute.MirroredStrategy)
+    if gpus or not mirrored or strategy.num_replicas_in_sync > 1:
+        return strategy.distribute_datasets_from_function(batches)
+    straight = tf.distribute.InputOptions(
+        experimental_fetch_to_device=False,
+        experimental_replication_mode=tf.distribute.InputReplicationMode.PER_REPLICA,
+    )
+    return strategy.distribute_datasets_from_function(batches, straight)
 
 
 def gpus_of_host(devices: Devices) -> int:
@@ -164,6 +170,29 @@ class Precision:
 
     def __exit__(self, *_: object) -> None:
         keras.mixed_precision.set_global_policy(self.before)
+
+
+def policy(devices: Devices) -> str:
+    """The name of the Keras precision policy that is asked for, or that suits the machine."""
+    return own_precision() if devices.precision == "auto" else devices.precision
+
+
+def own_precision() -> str:
+    """What all GPUs multiply by themselves, or without GPUs the processor."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return "mixed_bfloat16" if multiplies_bfloat16() else "float32"
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    least = min(one.get("compute_capability", UNKNOWN) for one in details)
+    return "mixed_bfloat16" if least >= AMPERE else "mixed_float16" if least >= VOLTA else "float32"
+
+
+def doubts(devices: Devices) -> str:
+    """What speaks against the precision that is asked for; empty where nothing does."""
+    on_cpu = not tf.config.list_physical_devices("GPU")
+    if devices.precision == "mixed_bfloat16" and on_cpu and not multiplies_bfloat16():
+        return "this processor does not multiply bfloat16 by itself: train.devices.precision=float32 is likely faster"
+    return ""
 
 
 def device_names() -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from pipeline import console, ownership
+from pipeline import console, ownership, strategy
 from pipeline.augment.suiting import changes
 from pipeline.config import Config
 from pipeline.data import sampling, several_sizes
@@ -21,7 +21,8 @@ def common(config: Config, *, resume: bool) -> dict[str, Any]:
     """Name -> value of all that has to be the same on every host of a training: what decides the model, and when all of
     them have to take part in saving."""
     saving = {f"train.{name}": getattr(config.train, name) for name in ("checkpoint_steps", "tensorboard")}
-    return {"--resume": resume, **saving, **ownership.decisive(config)}
+    precision = {"train.devices.precision": strategy.policy(config.train.devices)}
+    return {"--resume": resume, **saving, **ownership.decisive(config), **precision}
 
 
 def keep_sources(config: Config, run: Run, task: Task, *, resume: bool) -> None:
@@ -42,7 +43,8 @@ def keep_sources(config: Config, run: Run, task: Task, *, resume: bool) -> None:
 
 
 def announce(config: Config, store: Store, task: Task) -> None:
-    """Says in which order, at which sizes, with how much memory and with what left out the training will read."""
+    """Says in which order, at which sizes, with how much memory and with what left out the training will read, and what
+    will make it slow."""
     if drawn := sampling.described(store, config.input.sampling):
         console.say(f"train: {drawn}")
     if sizes := several_sizes.described(store, task, config.input):
@@ -51,6 +53,10 @@ def announce(config: Config, store: Store, task: Task) -> None:
     console.say(f"train: {plan}")
     for change in changes(config.augment, held(store.info, task.picture)):
         console.say(f"train: {change}")
+    if config.train.devices.precision == "auto":
+        console.say(f"train: computes in {strategy.policy(config.train.devices)}")
+    if doubt := strategy.doubts(config.train.devices):
+        console.warn(doubt)
     if config.input.service:
         console.say(f"train: {NOTICE.format(address=config.input.service)}")
 

@@ -14,7 +14,7 @@ def test_examine_finds_this_environment_able_to_work() -> None:
     findings = {finding.name: finding for finding in doctor.examine()}
     assert findings["Keras 2"].state == "ok"
     assert findings["Keras 2"].found.startswith("2.")
-    assert {"Python", "GPU", "memory", "disk, here", "browser"} <= set(findings)
+    assert {"Python", "GPU", "bfloat16", "memory", "disk, here", "browser"} <= set(findings)
     assert all(finding.advice for finding in findings.values() if finding.state != "ok")
     doctor.require_healthy(list(findings.values()))
 

@@ -53,7 +53,7 @@ def test_bound_by_compute() -> None:
     (said,) = advice(profiled())
     assert "nothing to gain in the input" in said and "GPU" in said
     (on_gpu,) = advice(profiled(facts=replace(FACTS, device="GPU")))
-    assert "mixed_float16" in on_gpu
+    assert "precision=auto" in on_gpu
 
 
 def test_bound_by_compute_that_shares_its_processors() -> None:

@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("models",),
     (
         *("pipeline.errors", "pipeline.wording", "pipeline.console", "pipeline.files", "pipeline.locations"),
-        *("pipeline.mirror", "pipeline.run"),
+        *("pipeline.mirror", "pipeline.run", "pipeline.processors"),
     ),
     ("pipeline.data", "pipeline.augment", "pipeline.metrics", "pipeline.pictures_kept", "pipeline.drawing"),
     ("pipeline.tasks",),

@@ -244,7 +244,6 @@ tf.config.set_logical_device_configuration(
 )
 tf.config.experimental.enable_op_determinism()
 import numpy as np
-from functools import partial
 from pipeline.data import input
 from pipeline.strategy import shared_out
 from tests.data import stores, test_input
@@ -256,14 +255,13 @@ for kept in test_input.CACHES:
     def batches(context):
         return input.training_batches(store, test_input.TASK, operations, settings, 8, 5, 2, context)
     alone = test_input.take(batches(None), 4)
-    for share_out in strategy.distribute_datasets_from_function, partial(shared_out, strategy):  # on GPUs, on CPUs
-        together = iter(share_out(batches))
-        for inputs, targets in alone:
-            mine, theirs = next(together)
-            for name, values in {**inputs, **targets}.items():
-                parts = strategy.experimental_local_results({**mine, **theirs}[name])
-                assert len(parts) == 2
-                np.testing.assert_array_equal(np.concatenate([part.numpy() for part in parts]), values)
+    together = iter(shared_out(strategy, batches))
+    for inputs, targets in alone:
+        mine, theirs = next(together)
+        for name, values in {**inputs, **targets}.items():
+            parts = strategy.experimental_local_results({**mine, **theirs}[name])
+            assert len(parts) == 2
+            np.testing.assert_array_equal(np.concatenate([part.numpy() for part in parts]), values)
 print("the same")
 """
 
