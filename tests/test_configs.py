@@ -31,13 +31,14 @@ def test_the_line_in_flowers_that_adds_transfer_learning_is_valid() -> None:
     assert load(ROOT / "configs" / "flowers.yaml", overrides).train.transfer is not None
 
 
-@pytest.mark.parametrize("detector", ["retinanet", "ssd", "faster_rcnn"])
-def test_detectors_are_compared_on_the_same_scenes_in_the_same_way(detector: str) -> None:
-    """Faster R-CNN takes twice the time for a picture, so it has half as many."""
+@pytest.mark.parametrize(("detector", "epochs"), [("retinanet", 6), ("ssd", 4), ("faster_rcnn", 2)])
+def test_detectors_are_compared_on_the_same_scenes_in_the_same_way(detector: str, epochs: int) -> None:
+    """All in about the same time: Faster R-CNN takes twice the time for a picture, so it has half as many; RetinaNet
+    computes in what the machine is fast at."""
     first, second = (load(ROOT / "configs" / f"scenes_{name}.yaml") for name in ("detection", detector))
     assert second.task.detector.kind == detector
-    passes = {name: getattr(second.train, name) for name in ("epochs", "validate_every")}
-    assert passes["epochs"] == (2 if detector == "faster_rcnn" else 4)
+    passes = {name: getattr(second.train, name) for name in ("epochs", "validate_every", "devices")}
+    assert passes["epochs"] == passes["validate_every"] == epochs
     same_task = second.task.model_copy(update={"detector": first.task.detector})
     same_passes = first.train.model_copy(update=passes)
     assert second.model_copy(update={"task": same_task}) == first.model_copy(update={"train": same_passes})
