@@ -253,7 +253,7 @@ def with_options(batches: tf.data.Dataset) -> tf.data.Dataset:
 
     The rewriting would copy all that is kept in memory: seconds and gigabytes at each start, for nothing that shows.
     There is nothing to tune, since all numbers of threads are given; and the thread that tunes sleeps up to a minute at
-    a time, which the end of a training on several devices waits for (TensorFlow 2.21).
+    a time, for which TensorFlow 2.21 waits when training ends.
     """
     options = tf.data.Options()
     options.deterministic = True
