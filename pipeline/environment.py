@@ -26,18 +26,12 @@ PACKAGES = (
 )
 
 
-def environment(seed: int, precision: str) -> dict[str, Any]:
-    """Plain values for `environment.json`.
-
-    Args:
-        seed: of the Run.
-        precision: the Keras policy that it is trained with.
-    """
+def environment(seed: int) -> dict[str, Any]:
+    """Plain values for `environment.json`."""
     return {
         "versions": {"python": platform.python_version(), **package_versions()},
         "git_revision": git_revision(Path(__file__).parent),
         "seed": seed,
-        "precision": precision,
         "devices": list(device_names()),
         "host": host(),
     }

@@ -286,6 +286,7 @@ def result_of(training: Training, seconds: float) -> TrainingResult:
         steps=steps,
         replicas=training.strategy.num_replicas_in_sync,
         best_step=steps if math.isnan(float(position.best)) else int(position.best_step),
+        precision=policy(training.job.settings.devices),
     )
 
 

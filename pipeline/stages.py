@@ -388,7 +388,7 @@ def begin(config: Config, run: Run, stage: str) -> None:
     """
     ownership.claim(config, run, stage)
     strategy.configure(config.train.devices, config.seed)
-    run.write_json(run.environment, environment(config.seed, strategy.policy(config.train.devices)))
+    run.write_json(run.environment, environment(config.seed))
 
 
 def open_store(run: Run) -> Store:

@@ -32,6 +32,8 @@ class TrainSummary(Settings):
     """Devices that trained together."""
     best_step: int
     """The step whose weights were kept."""
+    precision: str | None = None
+    """Arithmetic, such as `mixed_bfloat16`; null in summaries of earlier versions."""
 
 
 class VariantSummary(Settings):

@@ -133,6 +133,7 @@ class TrainingResult:
         images_per_second: median over the epochs, without start-up and validation; None where no step was timed.
         steps: optimizer steps over all phases.
         best_step: the step whose weights were kept.
+        precision: the Keras policy of this process's part.
     """
 
     seconds: float
@@ -140,3 +141,4 @@ class TrainingResult:
     steps: int
     replicas: int
     best_step: int
+    precision: str

@@ -17,7 +17,7 @@ from pydantic import Field
 from models.settings import Settings
 from pipeline import console
 from pipeline.compress import flatbuffer
-from pipeline.data.input import Balance, choose_examples, pictures_of
+from pipeline.data.choosing import Balance, choose_examples, pictures_of
 from pipeline.wording import quantity
 
 if TYPE_CHECKING:

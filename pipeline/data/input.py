@@ -1,4 +1,4 @@
-"""From the store to what a model is fed: training streams, evaluation batches, chosen pictures.
+"""From the store to what a model is fed: training streams, evaluation batches.
 
 Training batches come from one of three places, by what fits in memory: decoded pictures, encoded records, or the
 shard files. All are endless, deterministic whatever the number of threads, and start at any step without decoding
@@ -14,15 +14,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from models import preprocess
 from models.preprocess import PictureFormat
 from models.settings import Settings
 from models.stack import tf
 from pipeline import augment
-from pipeline.augment import Augmentation, random
+from pipeline.augment import Augmentation
 from pipeline.augment.engines import Engine
 from pipeline.augment.mixing import check_fields, check_groups
 from pipeline.augment.opencv_engine import OpenCV
@@ -32,10 +30,7 @@ from pipeline.data import buckets, cache, order, service, several_sizes
 from pipeline.data.cache import Need
 from pipeline.data.example import (
     CLASSES,
-    ID,
     IMAGE,
-    LABEL,
-    LABELS,
     NO_OBJECT,
     REAL,
     TEST,
@@ -48,7 +43,7 @@ from pipeline.data.fitting import fit_example
 from pipeline.data.known import ReadingOfKnown, held
 from pipeline.data.multi_scale import MultiScale, at_scales
 from pipeline.data.reading import SOURCES, Reading, decode_batches
-from pipeline.data.sampling import AnySampling, Natural, pairs_of_indices
+from pipeline.data.sampling import AnySampling, Natural
 from pipeline.data.service import Dispatcher
 from pipeline.errors import ConfigError, DataError
 
@@ -60,8 +55,6 @@ if TYPE_CHECKING:
 
 
 Side = Annotated[int, Field(ge=8, le=8192)]
-Balance = Literal["classes", "natural"]
-"""How examples are chosen: the classes in turns, or as frequent as they are."""
 
 
 class InputSettings(Settings):
@@ -326,77 +319,8 @@ def validation_batches(
     return with_options(batches.map(lambda batch: (*task.encode(batch), tf.cast(batch[REAL], tf.float32))).prefetch(2))
 
 
-def pictures_of(store: Store, task: Task, split: str, numbers: np.ndarray) -> np.ndarray:
-    """The examples of these numbers, uint8 [n,H,W,C], as the model sees them, in the store's order. Only these are
-    decoded."""
-    numbered = cache.records(store, split).enumerate()
-    wanted = tf.scatter_nd(numbers[:, np.newaxis], np.ones(len(numbers), bool), [store.info.num_examples[split]])
-    records = numbered.filter(lambda number, _: wanted[number])
-
-    def decode(_: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
-        return preprocess.decode_and_fit(store.parse(record)[IMAGE], task.picture)
-
-    pictures = records.map(decode, num_parallel_calls=os.cpu_count(), deterministic=True)
-    return np.stack(list(pictures.as_numpy_iterator()))
-
-
 def encoded_pictures(store: Store, split: str, count: int) -> list[bytes]:
     """The first `count` pictures of a split, as the store holds them: JPEG or PNG."""
     require_examples(store, split)
     pictures = cache.records(store, split).take(count).map(lambda record: store.parse(record)[IMAGE])
     return list(pictures.as_numpy_iterator())
-
-
-def choose_examples(
-    store: Store, split: str, count: int, seed: int, balance: Balance = "classes"
-) -> tuple[np.ndarray, np.ndarray]:
-    """At most `count` examples, drawn by a hash of seed and id.
-
-    Args:
-        balance: `classes` takes the classes in turns where there are classes (an example with several counts for its
-            rarest), so that rare ones are there; `natural` leaves them as frequent as they are.
-
-    Returns:
-        Their numbers in the split, int64 [n], and the class of each, int64 [n] (see `class_of`).
-    """
-    require_examples(store, split)
-
-    def facts(record: tf.Tensor) -> Example:
-        example = store.parse(record)
-        kept = {name: example[name] for name in (LABEL, LABELS, CLASSES) if name in example}
-        return {**kept, "hash": random.uniform(random.keys(example[ID], tf.zeros([], tf.int64), seed), 0, 1)[0]}
-
-    examples = cache.records(store, split).map(facts, num_parallel_calls=os.cpu_count(), deterministic=True)
-    columns = {name: values.numpy() for name, values in cache.collect(examples, store.info.num_examples[split]).items()}
-    hashes, classes = columns["hash"], class_of(columns)
-    turns = turns_of(classes, hashes) if balance == "classes" else np.zeros(len(hashes), np.int64)
-    numbers = np.lexsort([hashes, turns])[:count]
-    return numbers, classes[numbers]
-
-
-def turns_of(classes: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-    """How many examples of the same class have a smaller hash, int64 [n]."""
-    by_class = np.lexsort([hashes, classes])
-    firsts = np.searchsorted(classes[by_class], classes[by_class])  # where the example's class begins
-    turns = np.empty(len(by_class), np.int64)
-    turns[by_class] = np.arange(len(by_class)) - firsts
-    return turns
-
-
-def class_of(columns: dict[str, np.ndarray]) -> np.ndarray:
-    """One class for each example, int64 [n]: its label, the rarest of its labels or of its objects' classes (-1 where
-    it has none), or 0 for all."""
-    if LABEL in columns:
-        return columns[LABEL]
-    if LABELS not in columns and CLASSES not in columns:
-        return np.zeros(len(columns["hash"]), np.int64)
-    labels = columns[LABELS] > 0 if LABELS in columns else shown(columns[CLASSES])
-    rarity = np.where(labels, labels.sum(axis=0), np.iinfo(np.int64).max)
-    return np.where(labels.any(axis=1), rarity.argmin(axis=1), -1)
-
-
-def shown(classes: np.ndarray) -> np.ndarray:
-    """Which classes the objects of each example are of: int64 [n, N] -> bool [n, K]."""
-    present = np.zeros((len(classes), max(classes.max(initial=NO_OBJECT), 0) + 1), bool)
-    present[pairs_of_indices(classes)] = True
-    return present

@@ -11,10 +11,13 @@ import pytest
 from tensorflow.python.data.ops import multi_device_iterator_ops
 
 from models.stack import tf
-from pipeline import processors
+from pipeline import console, fit, processors, train_stage
+from pipeline.config import load
 from pipeline.data.input import with_options
 from pipeline.strategy import Devices, doubts, policy, shared_out
+from pipeline.train import TrainSettings
 from tests.conftest import ROOT
+from tests.training.program import job_in
 
 PROGRAM = """
 from models.stack import tf
@@ -72,33 +75,71 @@ def test_no_thread_tunes_the_input() -> None:
     assert options.autotune.enabled is False
 
 
+@pytest.fixture
+def flags(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the processor is said to be able to do."""
+    told = tmp_path / "cpuinfo"
+    told.write_text(f"flags : {request.param}\n")
+    monkeypatch.setattr(processors, "TOLD_BY_LINUX", told)
+    return request.param
+
+
 @pytest.mark.parametrize(
     ("precision", "flags", "doubted"),
     [
         ("mixed_bfloat16", "avx2", True),
         ("mixed_bfloat16", "avx2 avx512_bf16", False),
         ("float32", "avx2", False),
+        ("auto", "avx2", False),
     ],
+    indirect=["flags"],
 )
-def test_bfloat16_is_doubted_where_the_processor_has_none(
-    precision: str, flags: str, doubted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = tmp_path / "cpuinfo"
-    told.write_text(f"flags : {flags}\n")
-    monkeypatch.setattr(processors, "TOLD_BY_LINUX", told)
+def test_bfloat16_is_doubted_where_the_processor_has_none(precision: str, flags: str, doubted: bool) -> None:
     devices = Devices.model_validate({"precision": precision})
     assert ("precision=float32 is likely faster" in doubts(devices)) is doubted
 
 
-@pytest.mark.parametrize(("flags", "own"), [("avx2", "float32"), ("avx2 avx512_bf16", "mixed_bfloat16")])
-def test_auto_is_what_the_processor_multiplies(
-    flags: str, own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = tmp_path / "cpuinfo"
-    told.write_text(f"flags : {flags}\n")
-    monkeypatch.setattr(processors, "TOLD_BY_LINUX", told)
+OWN = pytest.mark.parametrize(
+    ("flags", "own"), [("avx2", "float32"), ("avx2 avx512_bf16", "mixed_bfloat16")], indirect=["flags"]
+)
+
+
+@OWN
+def test_auto_is_what_the_processor_multiplies(flags: str, own: str) -> None:
     assert policy(Devices(precision="auto")) == own
     assert policy(Devices(precision="mixed_float16")) == "mixed_float16"
+
+
+@OWN
+def test_a_training_computes_in_its_own_precision_and_ships_float32(flags: str, own: str, tmp_path: Path) -> None:
+    devices = Devices(precision="auto")
+    job = job_in(tmp_path / "run", TrainSettings(epochs=1, batch_size=32, devices=devices, tensorboard=False))
+    trained = fit.start(job, resume=False).model
+    assert {layer.dtype_policy.name for layer in trained.layers if layer.name.endswith("_conv")} == {own}
+    model, result = fit.fit(job, resume=False)
+    assert result.precision == own
+    assert {layer.compute_dtype for layer in model.layers if layer.name.endswith("_conv")} == {"float32"}
+
+
+@OWN
+def test_hosts_compare_what_they_compute_in(flags: str, own: str) -> None:
+    config = load(ROOT / "configs" / "quickstart.yaml", ["train.devices.precision=auto"])
+    assert train_stage.common(config, resume=False)["train.devices.precision"] == own
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision", "said"),
+    [("avx512_bf16", "auto", "computes in mixed_bfloat16"), ("avx2", "mixed_bfloat16", "float32 is likely faster")],
+    indirect=["flags"],
+)
+def test_a_training_says_what_it_computes_in(
+    flags: str, precision: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.terminal.configure()
+    job = job_in(tmp_path / "run", TrainSettings())
+    config = load(ROOT / "configs" / "quickstart.yaml", [f"train.devices.precision={precision}"])
+    train_stage.announce(config, job.store, job.task)
+    assert said in " ".join("".join(capsys.readouterr()).split())
 
 
 @pytest.mark.parametrize(
